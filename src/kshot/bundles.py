@@ -1,0 +1,151 @@
+"""Bytes <-> learners and tasks: the one place that knows both storage and learners."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kshot import encoders, learners, storage
+from kshot.encoders import Encoder
+from kshot.errors import BundleError
+from kshot.learners import Adapted, Learner
+from kshot.learners.records import fingerprint
+from kshot.tasks.spaces import space_from_json
+
+SUFFIX = ".kshot"
+
+_ENCODERS: dict[str, type[Encoder]] = {
+    e.kind: e
+    for e in (encoders.Conv4, encoders.ResNet12, encoders.MLP, encoders.Identity, encoders.Pixels)
+}
+_LEARNERS: dict[str, type[Learner]] = {
+    k.kind: k for k in (learners.ClosedForm, learners.ProtoNet, learners.GradientLearner)
+}
+
+
+def register_encoder(kind: type[Encoder]) -> type[Encoder]:
+    """Make an encoder of your own known, so that bundles with it load (class decorator)."""
+    _ENCODERS[kind.kind] = kind
+    return kind
+
+
+def register_learner(kind: type[Learner]) -> type[Learner]:
+    """Make a learner of your own known, so that bundles with it load (class decorator)."""
+    _LEARNERS[kind.kind] = kind
+    return kind
+
+
+def load(name: str | Path, *, base: Learner | None = None) -> Learner | Adapted:
+    """A base or an adapted task, by the name of a bundled base or by path.
+
+    Args:
+        name: "glyphs", or the path of a .kshot file.
+        base: the base of a saved task, when it is not bundled, beside the file, inside it, or in the
+            folder that the environment variable KSHOT_HOME names.
+
+    Raises:
+        BundleError: no such name or file, a damaged or newer file, or another base.
+    """
+    path = _find(name)
+    manifest, tensors = storage.read(path)
+    if manifest["what"] == "learner":
+        return _learner(manifest, tensors, path.stem)
+    if manifest["what"] == "task":
+        return _task(manifest, tensors, path, base)
+    raise BundleError(f"{path} holds a {manifest['what']}; load() opens bases and tasks")
+
+
+def bundled() -> list[str]:
+    """Names of the bases that travel with the package."""
+    folder = resources.files("kshot") / "bases"
+    return sorted(f.name.removesuffix(SUFFIX) for f in folder.iterdir() if f.name.endswith(SUFFIX))
+
+
+def _find(name: str | Path) -> Path:
+    path = Path(name)
+    if path.is_file():
+        return path
+    for folder in _homes():
+        candidate = folder / f"{path.name.removesuffix(SUFFIX)}{SUFFIX}"
+        if len(path.parts) == 1 and candidate.is_file():
+            return candidate
+    raise BundleError(
+        f"{str(name)!r} is neither a file nor a base by name; bundled bases are {bundled()}: check the path, "
+        "or set KSHOT_HOME to the folder that holds it"
+    )
+
+
+def _homes() -> list[Path]:
+    home = os.environ.get("KSHOT_HOME")
+    return [*([Path(home)] if home else []), Path(str(resources.files("kshot") / "bases"))]
+
+
+def _learner(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) -> Learner:
+    encoder = _make(_ENCODERS, manifest["encoder"], "encoder")
+    learner = _make(_LEARNERS, manifest["learner"], "learner", encoder)
+    learner.seen = torch.zeros_like(tensors["seen"])
+    learner.load_state_dict(dict(tensors))
+    learner.card, learner.name = manifest["card"], name
+    if fingerprint(learner) != manifest["fingerprint"]:
+        raise BundleError(f"{name} does not fit its own fingerprint; it was changed by hand: save it again")
+    return learner.eval()
+
+
+def _make(table: Mapping[str, Any], spec: Mapping[str, Any], what: str, *first: Any) -> Any:
+    if spec["kind"] not in table:
+        raise BundleError(
+            f"{what} {spec['kind']!r} is not known; known are {sorted(table)}: import the package that brings it "
+            f"and register it with kshot.bundles.register_{what}"
+        )
+    return table[spec["kind"]](*first, **spec["config"])
+
+
+def _task(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path, base: Learner | None) -> Adapted:
+    learner = base or _base(manifest["base"], tensors, path)
+    wanted = manifest["base"]["fingerprint"]
+    if fingerprint(learner) != wanted:
+        raise BundleError(
+            f"{path} belongs to another base ({manifest['base']['name'] or 'unnamed'}, {wanted[:12]}), not to "
+            f"{getattr(learner, 'name', '') or 'this one'} ({fingerprint(learner)[:12]}); load it with its own base, "
+            "then task.rebase(new_base)"
+        )
+    items = _items(manifest, tensors)
+    digests = [learner.encoder.digest(item) for item in items]
+    if digests != manifest["digests"]:
+        raise BundleError(f"{path}: an example does not fit its content hash; the file was changed by hand")
+    read = torch.stack(items) if manifest["inputs"] == "stacked" else items
+    return Adapted.start(learner, read, manifest["targets"], space_from_json(manifest["space"]), manifest["ids"])
+
+
+def _items(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[Any]:
+    if manifest["inputs"] == "stacked":
+        return list(tensors["inputs"])
+    if manifest["inputs"] == "single":
+        return [tensors[f"inputs/{place}"] for place in range(len(manifest["ids"]))]
+    return list(manifest["inputs"])
+
+
+def _base(base: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> Learner:
+    if "record" in base:
+        own = {name.removeprefix("base/"): t for name, t in tensors.items() if name.startswith("base/")}
+        return _learner(base["record"], own, base["name"])
+    for candidate in _candidates(base["name"], path):
+        manifest, found = storage.read(candidate)
+        if manifest["what"] == "learner" and manifest["fingerprint"] == base["fingerprint"]:
+            return _learner(manifest, found, candidate.stem)
+    raise BundleError(
+        f"the base {base['name'] or 'of this task'!r} ({base['fingerprint'][:12]}) of {path} was not found beside it, "
+        "in KSHOT_HOME, or bundled; give it: kshot.load(path, base=...)"
+    )
+
+
+def _candidates(name: str, path: Path) -> list[Path]:
+    folders = [path.parent, *_homes()]
+    files = [f for folder in folders if folder.is_dir() for f in sorted(folder.glob(f"*{SUFFIX}")) if f != path]
+    return sorted(files, key=lambda f: f.stem != name)

@@ -1,0 +1,129 @@
+"""Tasks drawn from a pool by a sampler: the usual task source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kshot.data.pool import Pool
+from kshot.errors import SettingError
+from kshot.tasks import ClassDraw, Examples, NWayKShot, Sampler, Task, TaskSource
+from kshot.tasks.examples import take
+from kshot.tasks.spaces import Classes
+
+Transform = Callable[[Any, torch.Generator], Any]
+"""Changes a batch of raw inputs, for example by augmentation."""
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Classification tasks from a pool; support and query never share an example.
+
+    Args:
+        pool: labelled examples.
+        sampler: which examples make a task.
+        transform: applied to the inputs of each task; gets a generator.
+
+    Raises:
+        TaskError: the pool cannot make such tasks; says why.
+
+    >>> pool = Pool(torch.zeros(6, 4), [0, 0, 1, 1, 2, 2])
+    >>> task = Episodes(pool, NWayKShot(2, 1, 1)).sample(torch.Generator().manual_seed(0))
+    >>> len(task.support), len(task.query), task.space.size
+    (2, 2, 2)
+    """
+
+    pool: Pool
+    sampler: Sampler = NWayKShot()  # noqa: RUF009  a frozen value
+    transform: Transform | None = None
+
+    def __post_init__(self) -> None:
+        check = getattr(self.sampler, "check", None)
+        if check is not None:
+            check(self.pool.sizes)
+
+    def using(self, **changes: Any) -> Episodes:
+        """The same pool with other sampler settings: `source.using(ways=20, shots=5)`."""
+        return replace(self, sampler=replace(self.sampler, **changes))  # type: ignore[type-var]
+
+    def sample(self, generator: torch.Generator) -> Task:
+        plan = self.sampler.draw(self.pool.sizes, generator)
+        support = self._examples(plan, [d.support for d in plan], generator)
+        query = self._examples(plan, [d.query for d in plan], generator)
+        return Task(self._space([d.index for d in plan]), support, query, name=self.pool.name)
+
+    def _examples(
+        self, plan: list[ClassDraw], places: list[tuple[int, ...]], generator: torch.Generator
+    ) -> Examples:
+        rows = [int(self.pool.members[d.index][p]) for d, ps in zip(plan, places, strict=True) for p in ps]
+        labels = [self.pool.classes[d.index] for d, ps in zip(plan, places, strict=True) for _ in ps]
+        inputs = take(self.pool.inputs, rows)
+        return Examples(inputs if self.transform is None else self.transform(inputs, generator), labels)
+
+    def _space(self, classes: Sequence[int]) -> Classes:
+        return Classes(tuple(self.pool.classes[c] for c in classes))
+
+    def sample_batch(self, count: int, generator: torch.Generator) -> list[Task]:
+        """`count` tasks; for an n-way k-shot sampler over memory by one index operation."""
+        if not isinstance(self.sampler, NWayKShot) or not self.pool.in_memory:
+            return [self.sample(generator) for _ in range(count)]
+        classes, places = self.sampler.draw_batch(torch.tensor(self.pool.sizes), count, generator)
+        table = self._table()
+        rows = table[classes.unsqueeze(-1), places]
+        inputs = self.pool.inputs[rows.flatten()]
+        if self.transform is not None:
+            inputs = self.transform(inputs, generator)
+        return self._tasks(inputs.reshape(*rows.shape, *inputs.shape[1:]), classes)
+
+    def _table(self) -> Tensor:
+        """Rows of the pool by class and place, [classes, largest class], padded with 0."""
+        return torch.nn.utils.rnn.pad_sequence(self.pool.members, batch_first=True)
+
+    def _tasks(self, inputs: Tensor, classes: Tensor) -> list[Task]:
+        shots = self.sampler.shots  # type: ignore[attr-defined]
+        ways, queries = inputs.shape[1], inputs.shape[2] - shots
+        space = Classes(tuple(range(ways)))
+        own = torch.arange(ways)
+        return [
+            Task(
+                space,
+                Examples(inputs[t, :, :shots].flatten(0, 1), own.repeat_interleave(shots)),
+                Examples(inputs[t, :, shots:].flatten(0, 1), own.repeat_interleave(queries)),
+                name="/".join(str(self.pool.classes[c]) for c in classes[t].tolist()),
+            )
+            for t in range(len(inputs))
+        ]
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Several task sources in one, each drawn with its weight.
+
+    >>> Mixed([], [])
+    Traceback (most recent call last):
+        ...
+    kshot.errors.SettingError: 0 sources with 0 weights; give as many weights as sources, at least one of each
+    """
+
+    sources: Sequence[TaskSource]
+    weights: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        weights = self.weights if self.weights is not None else [1.0] * len(self.sources)
+        if not self.sources or len(weights) != len(self.sources):
+            raise SettingError(
+                f"{len(self.sources)} sources with {len(weights)} weights; give as many weights as sources, "
+                "at least one of each"
+            )
+        if min(weights) < 0 or sum(weights) <= 0:
+            raise SettingError(f"weights are {list(weights)}; each is 0 or more and one is above 0")
+        object.__setattr__(self, "weights", tuple(float(w) for w in weights))
+
+    def sample(self, generator: torch.Generator) -> Task:
+        place = int(torch.multinomial(torch.tensor(self.weights), 1, generator=generator))
+        return self.sources[place].sample(generator)
+

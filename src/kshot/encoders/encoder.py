@@ -1,0 +1,68 @@
+"""The encoder: owns its inputs, turns them into features, and can be told apart from any other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+Read = Any
+"""Inputs as read: a tensor [n, ...], or a list of n tensors or strings; nothing is lost yet."""
+
+
+class Encoder(nn.Module, ABC):
+    """Base of all encoders: `read` -> `prepare` -> `forward`.
+
+    A subclass sets `kind` (its name in saved files), keeps its constructor's arguments in
+    `config()`, and says the number of features in `features`.
+    """
+
+    kind: ClassVar[str]
+    modality: ClassVar[str]
+    features: int
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments, as JSON."""
+
+    @abstractmethod
+    def read(self, inputs: Any) -> Read:
+        """Check what the user gave and bring it into one raw form. Raises DataError."""
+
+    @abstractmethod
+    def prepare(self, inputs: Read) -> Tensor:
+        """Raw form to the network's input, a float tensor [n, ...]. Call it once."""
+
+    @abstractmethod
+    def from_json(self, value: Any) -> Any:
+        """One input out of a JSON value, as `read` takes it. Raises DataError."""
+
+    def fingerprint(self) -> str:
+        """SHA-256 over kind, configuration, preprocessing and every weight: equal means interchangeable."""
+        digest = hashlib.sha256(json.dumps([self.kind, self.config()], sort_keys=True).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor_bytes(tensor))
+        return digest.hexdigest()
+
+    def profile(self, prepared: Tensor) -> Tensor:
+        """Coarse statistics of prepared inputs, [n, statistics]; used to notice unfamiliar inputs."""
+        flat = prepared.flatten(1)
+        return torch.stack([flat.mean(1), flat.std(1, correction=0)], 1)
+
+    def digest(self, item: Any) -> str:
+        """Content hash of one input in raw form."""
+        if isinstance(item, Tensor):
+            head = f"{item.dtype}{tuple(item.shape)}".encode()
+            return hashlib.sha256(head + tensor_bytes(item)).hexdigest()[:32]
+        return hashlib.sha256(str(item).encode()).hexdigest()[:32]
+
+
+def tensor_bytes(tensor: Tensor) -> bytes:
+    """The numbers of a tensor in row-major order, whatever its layout."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""

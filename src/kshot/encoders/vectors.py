@@ -1,0 +1,126 @@
+"""Rows of numbers as inputs, and the encoders for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kshot.encoders.encoder import Encoder, Read
+from kshot.encoders.images import ImageEncoder
+from kshot.errors import DataError, SettingError
+
+
+class VectorEncoder(Encoder):
+    """Base of encoders of rows [n, inputs]."""
+
+    modality: ClassVar[str] = "vector"
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        if inputs < 1:
+            raise SettingError(f"inputs is {inputs}; a row has at least one number")
+        self.inputs = inputs
+
+    def read(self, inputs: Any) -> Read:
+        try:
+            x = inputs if isinstance(inputs, Tensor) else torch.as_tensor(np.asarray(inputs, dtype=None))
+        except (TypeError, ValueError) as cause:
+            raise DataError(f"rows cannot be read as numbers ({cause}); give an array [n, {self.inputs}]") from None
+        x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
+        x = x.reshape(-1, 1) if x.ndim == 1 and self.inputs == 1 else x.reshape(1, -1) if x.ndim == 1 else x
+        if x.ndim != 2 or x.shape[1] != self.inputs:
+            raise DataError(f"rows have shape {tuple(x.shape)}; this encoder takes [n, {self.inputs}]")
+        bad = ~torch.isfinite(x).all(1)
+        if bool(bad.any()):
+            raise DataError(
+                f"rows {bad.nonzero().flatten().tolist()[:5]} hold NaN or infinite values; "
+                "every number must be finite: fill in or drop these rows"
+            )
+        return x
+
+    def prepare(self, inputs: Read) -> Tensor:
+        if isinstance(inputs, list):
+            inputs = torch.stack(inputs) if inputs else torch.zeros(0, self.inputs)
+        weight = next(self.parameters(), None)
+        return inputs if weight is None else inputs.to(weight.dtype)
+
+    def from_json(self, value: Any) -> Tensor:
+        return self.read([value])[0]
+
+
+class Identity(VectorEncoder):
+    """Rows are their own features: for features made elsewhere.
+
+    >>> import torch
+    >>> Identity(3)(torch.ones(2, 3)).shape
+    torch.Size([2, 3])
+    """
+
+    kind: ClassVar[str] = "identity"
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__(inputs)
+        self.features = inputs
+
+    def config(self) -> dict[str, Any]:
+        return {"inputs": self.inputs}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class MLP(VectorEncoder):
+    """Fully connected layers with ReLU (or "tanh"); rows [n, inputs] to [n, hidden[-1]].
+
+    >>> import torch
+    >>> MLP(1, (40, 40))(torch.zeros(5, 1)).shape
+    torch.Size([5, 40])
+    """
+
+    kind: ClassVar[str] = "mlp"
+
+    def __init__(self, inputs: int, hidden: Sequence[int] = (40, 40), *, activation: str = "relu") -> None:
+        super().__init__(inputs)
+        makers = {"relu": nn.ReLU, "tanh": nn.Tanh}
+        if activation not in makers:
+            raise SettingError(f"activation is {activation!r}; choose relu or tanh")
+        self.hidden, self.activation = tuple(hidden), activation
+        sizes = (inputs, *self.hidden)
+        layers: list[nn.Module] = []
+        for i, o in zip(sizes, self.hidden, strict=False):
+            layers += [nn.Linear(i, o), makers[activation]()]
+        self.layers = nn.Sequential(*layers)
+        self.features = sizes[-1]
+
+    def config(self) -> dict[str, Any]:
+        return {"inputs": self.inputs, "hidden": list(self.hidden), "activation": self.activation}
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layers(x)
+        return out
+
+
+class Pixels(ImageEncoder):
+    """Raw pixels as features [n, channels * size * size]: the baseline that every encoder must beat."""
+
+    kind: ClassVar[str] = "pixels"
+
+    def __init__(
+        self,
+        size: int = 28,
+        channels: int = 1,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(size, channels, mean, std)
+        self.features = channels * size * size
+
+    def config(self) -> dict[str, Any]:
+        return self.image_config()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)

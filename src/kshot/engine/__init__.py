@@ -1,0 +1,18 @@
+"""How numbers move: the inner loop, step sizes, executors. Knows tensors and losses only."""
+
+from kshot.engine.calls import call
+from kshot.engine.executors import EXECUTORS, FallbackWarning, accumulate
+from kshot.engine.inner import descend, same_gradient
+from kshot.engine.rates import Rates, rates, rows_like
+
+__all__ = [
+    "EXECUTORS",
+    "FallbackWarning",
+    "Rates",
+    "accumulate",
+    "call",
+    "descend",
+    "rates",
+    "rows_like",
+    "same_gradient",
+]

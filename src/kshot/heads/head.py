@@ -1,0 +1,62 @@
+"""Closed-form heads: from features and targets to answers by a formula, no gradient steps.
+
+A head sees numbers only. Its scalars (ridge, kernel width, shrinkage, scale) are ordinary
+parameters: they are meta-learned with the base and the user sets nothing.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+State = dict[str, Tensor]
+
+
+class Head(nn.Module, ABC):
+    """Base of closed-form heads."""
+
+    kind: ClassVar[str]
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments, as JSON."""
+        return {}
+
+    @abstractmethod
+    def solve(self, features: Tensor, targets: Tensor, size: int) -> State:
+        """Support features [n, d] and targets (class indices [n] or numbers [n, size]) to a state."""
+
+    @abstractmethod
+    def respond(self, state: State, features: Tensor) -> Any:
+        """Scores or numbers [m, size] (or a Gaussian) for query features [m, d]."""
+
+
+def table(targets: Tensor, size: int, like: Tensor) -> Tensor:
+    """Targets as numbers [n, size]: class indices become one-hot rows."""
+    if targets.is_floating_point():
+        return targets.to(like.dtype)
+    return F.one_hot(targets, size).to(like.dtype)
+
+
+def class_means(features: Tensor, targets: Tensor, size: int) -> Tensor:
+    """Mean feature of each class, [size, d]; a class without examples gets zeros."""
+    members = table(targets, size, features)
+    return members.T @ features / members.sum(0).clamp(min=1).unsqueeze(1)
+
+
+def squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """Squared Euclidean distances [n, m] between rows of a [n, d] and b [m, d]."""
+    return (a.square().sum(1, keepdim=True) - 2 * a @ b.T + b.square().sum(1)).clamp(min=0)
+
+
+def solve_positive(matrix: Tensor, right: Tensor) -> Tensor:
+    """matrix^-1 right for a symmetric positive definite matrix."""
+    return torch.cholesky_solve(right, torch.linalg.cholesky(matrix))
+
+
+def eye_like(matrix: Tensor) -> Tensor:
+    """The identity of the size, type and device of a square matrix."""
+    return torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)

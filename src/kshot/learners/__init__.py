@@ -1,0 +1,29 @@
+"""The algorithms, one file each, and the contract they share."""
+
+from kshot.learners.adapted import Adapted, Checked, Evidence, Explanation, Rebased
+from kshot.learners.closed_form import ClosedForm
+from kshot.learners.gradient import GradientLearner
+from kshot.learners.learner import Learner
+from kshot.learners.protonet import ProtoNet
+from kshot.learners.recipes import anil, boil, fine_tuning, fomaml, maml, meta_sgd, reptile
+from kshot.learners.records import save_learner
+
+__all__ = [
+    "Adapted",
+    "Checked",
+    "ClosedForm",
+    "Evidence",
+    "Explanation",
+    "GradientLearner",
+    "Learner",
+    "ProtoNet",
+    "Rebased",
+    "anil",
+    "boil",
+    "fine_tuning",
+    "fomaml",
+    "maml",
+    "meta_sgd",
+    "reptile",
+    "save_learner",
+]

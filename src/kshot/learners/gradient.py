@@ -1,0 +1,158 @@
+"""Gradient learners (mechanism D): a composition of what moves, how it moves, and a head.
+
+MAML and its family differ in three settings only, so they are recipes of a few lines in
+`recipes.py`. Finn et al. (2017), "Model-Agnostic Meta-Learning", algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kshot.adaptation import Subset, norm_parameters, subset
+from kshot.encoders import Encoder, normalising
+from kshot.engine import call, descend, rates, rows_like, same_gradient
+from kshot.errors import DataError, SettingError
+from kshot.learners.learner import Learner
+from kshot.tasks import Examples, Task
+from kshot.tasks.spaces import Classes, Numbers, OutputSpace
+
+REGIMES = ("inductive", "transductive")
+_BODY = "encoder."
+
+
+class Moved(NamedTuple):
+    """State of an adapted gradient learner: what moved, and the support's norm statistics."""
+
+    moving: dict[str, Tensor]
+    statistics: list[tuple[Tensor, Tensor]]
+
+
+class GradientLearner(Learner):
+    """Adapts by `steps` gradient steps on the support loss.
+
+    Args:
+        encoder: the body. Its batch norms use statistics of the batch at hand, never running ones.
+        outputs: classes (or numbers) the head is trained for. Tasks with fewer use its first rows,
+            tasks with more start further rows at the mean of the trained ones.
+        moves: what moves: full, head, body, bias, film, lora or lora:RANK.
+        steps: inner steps. rate: their size.
+        rates: "fixed", "per_parameter" (learned, Meta-SGD), "per_layer_per_step" (learned, MAML++).
+        order: 2 (exact meta-gradients), 1 (first order), 0 (Reptile: the base is pulled to the result).
+        regime: "inductive": queries are normalised with the support's statistics; "transductive": with
+            their own, as in the MAML paper, so the answer to one query depends on the others.
+
+    >>> import torch, kshot
+    >>> learner = GradientLearner(kshot.encoders.mlp(2, (8,)), outputs=2, steps=50)
+    >>> task = learner.adapt(torch.eye(2), ["a", "b"])
+    >>> task.predict(torch.eye(2)).labels
+    ['a', 'b']
+    """
+
+    kind: ClassVar[str] = "gradient"
+    spaces: ClassVar[tuple[type[OutputSpace], ...]] = (Classes, Numbers)
+    inner_gradient: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        outputs: int = 5,
+        moves: str | Subset = "full",
+        steps: int = 5,
+        rate: float = 0.1,
+        rates: str = "fixed",
+        order: int = 2,
+        regime: str = "inductive",
+    ) -> None:
+        super().__init__(encoder)
+        _check(outputs, steps, order, regime)
+        self.outputs, self.steps, self.order, self.regime = outputs, steps, order, regime
+        self.head = nn.Linear(encoder.features, outputs)
+        nn.init.zeros_(self.head.bias)
+        self.subset = subset(moves)
+        self.norms = norm_parameters(encoder, _BODY)
+        self._rates = (rates, rate)
+        self.rates = _rates(rates, rate)
+        self.rates.make({k: v.detach() for k, v in self.subset.initial(self._start(outputs), self.norms).items()}, steps)
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "outputs": self.outputs,
+            "moves": self.subset.spec(),
+            "steps": self.steps,
+            "rate": self._rates[1],
+            "rates": self._rates[0],
+            "order": self.order,
+            "regime": self.regime,
+        }
+
+    def embed(self, prepared: Tensor) -> Tensor:
+        """The inputs themselves: what moves lies in the encoder."""
+        return prepared
+
+    def solve(self, support: Examples, space: OutputSpace) -> Moved:
+        """theta' of equation 1: `steps` gradient steps on the support loss, from the meta-learned start."""
+        parameters = self._start(space.size)
+
+        def loss(moving: Mapping[str, Tensor]) -> Tensor:
+            outputs = self._forward(self.subset.apply(parameters, dict(moving)), support.inputs, "batch")
+            return space.loss(outputs, support.targets)
+
+        start = self.subset.initial(parameters, self.norms)
+        moving, _ = descend(loss, start, steps=self.steps, rates=self.rates, order=self.order)
+        with normalising("record") as statistics:
+            call(self.encoder, _body(self.subset.apply(parameters, moving)), support.inputs)
+        return Moved(moving, statistics)
+
+    def respond(self, state: Moved, inputs: Tensor, space: OutputSpace) -> Tensor:
+        parameters = self.subset.apply(self._start(space.size), state.moving)
+        if self.regime == "transductive":
+            return self._forward(parameters, inputs, "batch")
+        return self._forward(parameters, inputs, "replay", state.statistics)
+
+    def loss(self, task: Task) -> Tensor:
+        """Query loss after adapting; for order 0 a loss whose gradient is start minus result (Reptile)."""
+        if self.order:
+            return super().loss(task)
+        if task.support is None:
+            raise DataError(f"task {task.name!r} has no support to adapt to")
+        start = self.subset.initial(self._start(task.space.size), self.norms)
+        moved = self.solve(task.support, task.space).moving
+        pull = {name: value - moved[name] for name, value in start.items()}
+        outputs, targets = self.answer(task)
+        return same_gradient(start, pull, task.space.loss(outputs, targets))
+
+    def _start(self, size: int) -> dict[str, Tensor]:
+        """Parameters of body and head, the head with `size` rows."""
+        weight = rows_like(self.head.weight, self.head.weight.new_empty(size, 0))
+        bias = rows_like(self.head.bias, self.head.bias.new_empty(size))
+        body = {_BODY + name: p for name, p in self.encoder.named_parameters()}
+        return {**body, "head.weight": weight, "head.bias": bias}
+
+    def _forward(self, parameters: dict[str, Tensor], x: Tensor, policy: str, kept: Any = None) -> Tensor:
+        with normalising(policy, kept):
+            features = call(self.encoder, _body(parameters), x)
+        return F.linear(features, parameters["head.weight"], parameters["head.bias"])
+
+
+def _body(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(_BODY): p for name, p in parameters.items() if name.startswith(_BODY)}
+
+
+_rates = rates
+
+
+def _check(outputs: int, steps: int, order: int, regime: str) -> None:
+    if outputs < 1:
+        raise SettingError(f"outputs is {outputs}; a head has at least 1")
+    if steps < 0:
+        raise SettingError(f"steps is {steps}; inner steps are 0 or more")
+    if order not in (0, 1, 2):
+        raise SettingError(f"order is {order!r}; choose 2 (exact), 1 (first order) or 0 (Reptile)")
+    if regime not in REGIMES:
+        raise SettingError(f"regime is {regime!r}; choose one of {', '.join(REGIMES)}")
+

@@ -1,0 +1,198 @@
+"""The learner: adapts to a few examples, and has a loss to be meta-trained by.
+
+A learner is written for one task; the engine makes it many. A new one sets `kind` and writes
+`config`, `solve` and `respond`; the rest is here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from kshot.encoders import Encoder
+from kshot.errors import DataError, UnsupportedError
+from kshot.tasks import Examples, Task
+from kshot.tasks.spaces import Classes, Numbers, OutputSpace
+
+if TYPE_CHECKING:
+    from kshot.learners.adapted import Adapted
+
+State = Any
+"""What adapting computes: a tree of tensors."""
+
+
+class Learner(nn.Module, ABC):
+    """Base of all learners.
+
+    Attributes:
+        encoder: owns the inputs.
+        temperature, threshold: meta-learned over tasks after training (see `kshot.trust`): what turns
+            scores into probabilities, and the score under which an input is unknown.
+    """
+
+    kind: ClassVar[str]
+    regime: str = "inductive"
+    """"transductive" where the answer to one query depends on the other queries."""
+    spaces: ClassVar[tuple[type[OutputSpace], ...]] = (Classes,)
+    inner_gradient: ClassVar[bool] = False
+    """True where the loss itself contains a gradient."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.register_buffer("temperature", torch.ones((), dtype=torch.float64))
+        self.register_buffer("threshold", torch.full((), float("-inf"), dtype=torch.float64))
+        self.register_buffer("seen", torch.zeros(0))
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments without the encoder, as JSON."""
+
+    @abstractmethod
+    def solve(self, support: Examples, space: OutputSpace) -> State:
+        """Embedded support to a state; inputs are what `embed` returned, targets encoded."""
+
+    @abstractmethod
+    def respond(self, state: State, inputs: Tensor, space: OutputSpace) -> Any:
+        """Outputs for embedded inputs [m, ...], in the form the space's `loss` takes."""
+
+    def embed(self, prepared: Tensor) -> Tensor:
+        """What can be computed per example before adapting and kept: features, or the input itself."""
+        features: Tensor = self.encoder(prepared)
+        return features
+
+    def loss(self, task: Task) -> Tensor:
+        """Loss on the query after adapting to the support: a scalar to be differentiated.
+
+        `task` is prepared (see `prepare`).
+        """
+        outputs, targets = self.answer(task)
+        return task.space.loss(outputs, targets)
+
+    def answer(self, task: Task) -> tuple[Any, Any]:
+        """Outputs and targets of a prepared task's query, after adapting to its support."""
+        support, query = task.support, task.query
+        if support is None or query is None:
+            raise DataError(f"task {task.name!r} lacks a support or a query; training and evaluation need both")
+        embedded = self.embed(torch.cat([support.inputs, query.inputs]))
+        count = len(support)
+        return self.answer_embedded(
+            Task(
+                task.space,
+                Examples(embedded[:count], support.targets),
+                Examples(embedded[count:], query.targets),
+                name=task.name,
+            )
+        )
+
+    def answer_embedded(self, task: Task) -> tuple[Any, Any]:
+        """As `answer`, for a task whose inputs are embedded already."""
+        if task.support is None or task.query is None:
+            raise DataError(f"task {task.name!r} lacks a support or a query; give both")
+        state = self.solve(task.support, task.space)
+        return self.respond(state, task.query.inputs, task.space), task.query.targets
+
+    def prepare(self, task: Task) -> Task:
+        """The task with inputs as the encoder wants them and targets encoded, on the learner's device."""
+        self.check_space(task.space)
+        return Task(task.space, self._tensors(task.support, task), self._tensors(task.query, task), name=task.name)
+
+    def _tensors(self, examples: Examples | None, task: Task) -> Examples | None:
+        if examples is None:
+            return None
+        inputs = self.prepared(self.encoder.read(examples.inputs))
+        return Examples(inputs, _to(task.space.encode(examples.targets), inputs))
+
+    def prepared(self, read: Any) -> Tensor:
+        """Inputs as read, in the network's form, on the learner's device and in its number type."""
+        weight = next((p for p in self.parameters() if p.is_floating_point()), None)
+        inputs = self.encoder.prepare(read)
+        if weight is None or not inputs.is_floating_point():
+            return inputs
+        return inputs.to(weight.device, weight.dtype)
+
+    def check_space(self, space: OutputSpace) -> None:
+        """Raise UnsupportedError when this learner cannot answer in `space`."""
+        if not isinstance(space, self.spaces):
+            able = ", ".join(s.__name__ for s in self.spaces)
+            raise UnsupportedError(
+                f"{type(self).__name__} cannot answer with {type(space).__name__}; it answers with {able}: "
+                "choose another learner"
+            )
+
+    def adapt(
+        self,
+        inputs: Any,
+        targets: Any = None,
+        *,
+        space: OutputSpace | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> Adapted:
+        """Learn a task from a few examples. The learner does not change.
+
+        Args:
+            inputs: what the encoder takes (see its class), or an `Examples`.
+            targets: one label (string, whole number) or number per input.
+            space: what an answer is; by default classes for labels, numbers for real values.
+            ids: a name per example, to remove it by later; made up if not given.
+
+        Returns:
+            The adapted task: a value that predicts, explains, grows and is saved.
+
+        Raises:
+            DataError: inputs or targets that cannot be used.
+
+        >>> import torch, kshot
+        >>> learner = kshot.learners.ProtoNet(kshot.encoders.identity(2))
+        >>> task = learner.adapt(torch.eye(2), ["left", "right"])
+        >>> task.predict(torch.tensor([[0.9, 0.2]])).labels
+        ['left']
+        """
+        from kshot.learners.adapted import Adapted
+
+        if isinstance(inputs, Examples):
+            inputs, targets = inputs.inputs, inputs.targets
+        if targets is None:
+            raise DataError("no targets were given; adapt(inputs, targets) needs one label per input")
+        return Adapted.start(self, inputs, targets, space or self.guess_space(targets), ids)
+
+    def guess_space(self, targets: Any) -> OutputSpace:
+        """Numbers for floating-point targets, else the classes that occur."""
+        if Numbers in self.spaces and _real(targets):
+            first = targets[0]
+            return Numbers(len(first) if hasattr(first, "__len__") and getattr(first, "ndim", 1) else 1)
+        return Classes.of(targets)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Run in eval mode and put the mode back; a module already in eval mode is not touched at all."""
+    if not module.training:
+        yield
+        return
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train()
+
+
+def _to(targets: Any, like: Tensor) -> Any:
+    if not isinstance(targets, Tensor):
+        return targets
+    return targets.to(like.device, like.dtype if targets.is_floating_point() else targets.dtype)
+
+
+def _real(targets: Any) -> bool:
+    if isinstance(targets, Tensor):
+        return targets.is_floating_point()
+    kind = getattr(getattr(targets, "dtype", None), "kind", None)
+    if kind is not None:
+        return bool(kind == "f")
+    first = targets[0] if len(targets) else None
+    return isinstance(first, float) or (isinstance(first, list | tuple) and bool(first))

@@ -1,0 +1,95 @@
+"""What of a learner and of a task goes into a file: a manifest and tensors. `kshot.bundles` reads them back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from kshot import storage
+from kshot.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from kshot.learners.adapted import Adapted
+    from kshot.learners.learner import Learner
+
+Record = tuple[dict[str, Any], dict[str, Tensor]]
+
+
+def learner_record(learner: Learner, card: Mapping[str, Any] | None = None) -> Record:
+    """Manifest and weights of a base; `card` says how it was made."""
+    encoder = learner.encoder
+    manifest = {
+        "what": "learner",
+        "learner": {"kind": learner.kind, "config": learner.config()},
+        "encoder": {"kind": encoder.kind, "config": encoder.config()},
+        "fingerprint": fingerprint(learner),
+        "card": dict(card or {}),
+    }
+    return manifest, {name: t.detach() for name, t in learner.state_dict().items()}
+
+
+def fingerprint(learner: Learner) -> str:
+    """SHA-256 of a base: kind, settings, encoder and every weight. Equal bases answer alike."""
+
+    digest = hashlib.sha256(json.dumps([learner.kind, learner.config()], sort_keys=True).encode())
+    digest.update(learner.encoder.fingerprint().encode())
+    for name, tensor in sorted(learner.state_dict().items()):
+        if not name.startswith("encoder."):
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def task_record(task: Adapted, include_base: bool) -> Record:
+    """Manifest and tensors of an adapted task: its examples are the truth, caches stay out."""
+    items = list(task.inputs)
+    encoder = task.learner.encoder
+    manifest: dict[str, Any] = {
+        "what": "task",
+        "space": task.space.to_json(),
+        "ids": list(task.ids),
+        "digests": [encoder.digest(item) for item in items],
+        "modality": encoder.modality,
+        "base": {"name": getattr(task.learner, "name", ""), "fingerprint": fingerprint(task.learner)},
+    }
+    tensors = {**_inputs(items, manifest), **_targets(task.targets, manifest)}
+    if include_base:
+        base, weights = learner_record(task.learner, getattr(task.learner, "card", None))
+        manifest["base"]["record"] = base
+        tensors |= {f"base/{name}": t for name, t in weights.items()}
+    return manifest, tensors
+
+
+def _inputs(items: list[Any], manifest: dict[str, Any]) -> dict[str, Tensor]:
+    if not all(isinstance(item, Tensor) for item in items):
+        manifest["inputs"] = items
+        return {}
+    alike = len({(item.dtype, tuple(item.shape)) for item in items}) == 1
+    manifest["inputs"] = "stacked" if alike else "single"
+    if alike:
+        return {"inputs": torch.stack(items)}
+    return {f"inputs/{place}": item for place, item in enumerate(items)}
+
+
+def _targets(targets: Any, manifest: dict[str, Any]) -> dict[str, Tensor]:
+    plain = [t.tolist() if hasattr(t, "tolist") else t for t in targets]
+    manifest["targets"] = plain
+    return {}
+
+
+def save_task(task: Adapted, path: Path, include_base: bool) -> Path:
+    """Write an adapted task to `path`, in one step."""
+    manifest, tensors = task_record(task, include_base)
+    return storage.write(path, manifest, tensors)
+
+
+def save_learner(learner: Learner, path: Path, card: Mapping[str, Any] | None = None) -> Path:
+    """Write a base to `path`, in one step."""
+    if not learner.kind:
+        raise UnsupportedError(f"{type(learner).__name__} has no kind; set one to save it")
+    return storage.write(path, *learner_record(learner, card if card is not None else getattr(learner, "card", None)))
