@@ -1,8 +1,8 @@
 """Few-shot classification on Omniglot, split 1028 / 172 / 423 with rotations.
 
-    python -m benchmarks.omniglot protonet        one training for 5/20-way 1/5-shot
-    python -m benchmarks.omniglot ridge           the same with a closed-form head
-    python -m benchmarks.omniglot maml            5-way 1-shot, the paper's transductive regime
+python -m benchmarks.omniglot protonet        one training for 5/20-way 1/5-shot
+python -m benchmarks.omniglot ridge           the same with a closed-form head
+python -m benchmarks.omniglot maml            5-way 1-shot, the paper's transductive regime
 """
 
 from __future__ import annotations
@@ -56,9 +56,13 @@ LEARNERS: dict[str, tuple[Make, dict[str, Any]]] = {
 
 def main() -> None:
     """Train one learner and evaluate it on the test characters."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("learner", choices=LEARNERS)
-    parser.add_argument("--folder", type=Path, default=None, help="checkpoint and log; default runs/LEARNER-SEED")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="checkpoint and log; default runs/LEARNER-SEED"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tasks", type=int, default=1000)
@@ -81,7 +85,9 @@ def main() -> None:
     record(options, run, splits, FOUR if metric else FOUR[:1])
 
 
-def record(options: argparse.Namespace, run: kshot.Run, splits: Any, protocols: tuple[tuple[int, int], ...]) -> None:
+def record(
+    options: argparse.Namespace, run: kshot.Run, splits: Any, protocols: tuple[tuple[int, int], ...]
+) -> None:
     """A row for each protocol, and one with the curve."""
     cpu = run.history[-1]["cpu_seconds"]
     for ways, shots in protocols:

@@ -30,7 +30,9 @@ def machine() -> str:
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+        names = [
+            line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line
+        ]
         model = names[0] if names else model
     return f"{model}, {os.cpu_count()} cores, torch {torch.__version__}"
 
@@ -46,7 +48,8 @@ def append(file: str, **row: Any) -> None:
     RESULTS.mkdir(exist_ok=True)
     full = {
         **row,
-        "command": "python -m " + " ".join([sys.argv[0].split("/")[-2] + "." + Path(sys.argv[0]).stem, *sys.argv[1:]]),
+        "command": "python -m "
+        + " ".join([sys.argv[0].split("/")[-2] + "." + Path(sys.argv[0]).stem, *sys.argv[1:]]),
         "commit": commit(),
         "machine": machine(),
         "date": datetime.date.today().isoformat(),

@@ -21,8 +21,7 @@ from kshot.tasks.spaces import space_from_json
 SUFFIX = ".kshot"
 
 _ENCODERS: dict[str, type[Encoder]] = {
-    e.kind: e
-    for e in (encoders.Conv4, encoders.ResNet12, encoders.MLP, encoders.Identity, encoders.Pixels)
+    e.kind: e for e in (encoders.Conv4, encoders.ResNet12, encoders.MLP, encoders.Identity, encoders.Pixels)
 }
 _LEARNERS: dict[str, type[Learner]] = {
     k.kind: k for k in (learners.ClosedForm, learners.ProtoNet, learners.GradientLearner)
@@ -106,7 +105,9 @@ def _make(table: Mapping[str, Any], spec: Mapping[str, Any], what: str, *first: 
     return table[spec["kind"]](*first, **spec["config"])
 
 
-def _task(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path, base: Learner | None) -> Adapted:
+def _task(
+    manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path, base: Learner | None
+) -> Adapted:
     learner = base or _base(manifest["base"], tensors, path)
     wanted = manifest["base"]["fingerprint"]
     if fingerprint(learner) != wanted:
@@ -120,7 +121,9 @@ def _task(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path
     if digests != manifest["digests"]:
         raise BundleError(f"{path}: an example does not fit its content hash; the file was changed by hand")
     read = torch.stack(items) if manifest["inputs"] == "stacked" else items
-    return Adapted.start(learner, read, manifest["targets"], space_from_json(manifest["space"]), manifest["ids"])
+    return Adapted.start(
+        learner, read, manifest["targets"], space_from_json(manifest["space"]), manifest["ids"]
+    )
 
 
 def _items(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[Any]:
@@ -147,5 +150,7 @@ def _base(base: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) ->
 
 def _candidates(name: str, path: Path) -> list[Path]:
     folders = [path.parent, *_homes()]
-    files = [f for folder in folders if folder.is_dir() for f in sorted(folder.glob(f"*{SUFFIX}")) if f != path]
+    files = [
+        f for folder in folders if folder.is_dir() for f in sorted(folder.glob(f"*{SUFFIX}")) if f != path
+    ]
     return sorted(files, key=lambda f: f.stem != name)

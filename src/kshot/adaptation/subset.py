@@ -91,7 +91,9 @@ class FiLM(Subset):
     def initial(self, parameters: Mapping[str, Tensor], norms: frozenset[str]) -> Tensors:
         found = [name for name in parameters if name in norms]
         if not found:
-            raise SettingError("film moves scales and shifts of norm layers and this encoder has none; use lora or full")
+            raise SettingError(
+                "film moves scales and shifts of norm layers and this encoder has none; use lora or full"
+            )
         moving = {"film:" + name: torch.zeros_like(parameters[name]) for name in found}
         return {**moving, **HeadOnly().initial(parameters, norms)}
 

@@ -33,6 +33,9 @@ class Affine:
         angle, dx, dy, size = (2 * torch.rand(4, len(x), generator=generator) - 1).unbind()
         angle, size = angle * math.radians(self.degrees), 1 + size * self.scale
         cos, sin = torch.cos(angle) * size, torch.sin(angle) * size
-        rows = [torch.stack([cos, -sin, 2 * self.shift * dx], 1), torch.stack([sin, cos, 2 * self.shift * dy], 1)]
+        rows = [
+            torch.stack([cos, -sin, 2 * self.shift * dx], 1),
+            torch.stack([sin, cos, 2 * self.shift * dy], 1),
+        ]
         grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
         return F.grid_sample(x, grid, align_corners=False)

@@ -126,4 +126,3 @@ class Mixed:
     def sample(self, generator: torch.Generator) -> Task:
         place = int(torch.multinomial(torch.tensor(self.weights), 1, generator=generator))
         return self.sources[place].sample(generator)
-

@@ -88,7 +88,9 @@ class GlyphFamily:
     def __post_init__(self) -> None:
         for name, low in (("size", 8), ("strokes", 1), ("wobble", 0)):
             if getattr(self, name) < low:
-                raise DataError(f"{name} is {getattr(self, name)}; it must be at least {low}: pass {name}={low} or more")
+                raise DataError(
+                    f"{name} is {getattr(self, name)}; it must be at least {low}: pass {name}={low} or more"
+                )
         for name in ("kin", "copies", "scan"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DataError(f"{name} is {getattr(self, name)}; it is a share: pass a number from 0 to 1")
@@ -112,7 +114,9 @@ class GlyphFamily:
                 raise DataError(f"{name} is {count}; it must be at least 1: ask for one or more")
         dice = _Dice(generator)
         program = _write_programs(self, classes, dice)
-        page = torch.empty(classes * drawings, self.size, self.size, dtype=torch.uint8, device=generator.device)
+        page = torch.empty(
+            classes * drawings, self.size, self.size, dtype=torch.uint8, device=generator.device
+        )
         for first in range(0, len(page), CHUNK):
             rows = torch.arange(first, min(first + CHUNK, len(page)), device=generator.device) // drawings
             page[first : first + CHUNK] = _draw_rows(self, program.take(rows), dice)
@@ -184,7 +188,9 @@ class _Program:
         def mix(mine: Tensor, theirs: Tensor) -> Tensor:
             return torch.where(keep.view(*keep.shape, *[1] * (mine.dim() - 2)), mine, theirs)
 
-        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self) if f.name != "frame"}
+        pairs = {
+            f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self) if f.name != "frame"
+        }
         return replace(self, **{name: mix(mine, theirs) for name, (mine, theirs) in pairs.items()})
 
 
@@ -200,7 +206,11 @@ def _legible(drafts: _Program) -> _Program:
     """The draft of each class that covers most page for its ink: scripts avoid strokes that crowd each other."""
     cell = _trace(drafts)
     low, high = _bounds(cell, drafts.alive)
-    cell = (cell - low[:, None, None]) / (high - low).amax(1).clamp_min(0.05)[:, None, None, None] * (GRID - 0.01)
+    cell = (
+        (cell - low[:, None, None])
+        / (high - low).amax(1).clamp_min(0.05)[:, None, None, None]
+        * (GRID - 0.01)
+    )
     ink = ((cell[:, :, 1:] - cell[:, :, :-1]).norm(dim=-1) * drafts.alive.unsqueeze(-1)).sum((1, 2))
     visited = torch.zeros(drafts.rows, GRID * GRID, device=ink.device)
     index = (cell.long() @ torch.tensor([1, GRID], device=ink.device)).clamp(0, GRID * GRID - 1)
@@ -313,7 +323,9 @@ def _share_strokes(program: _Program, share: float, dice: _Dice) -> _Program:
     """Some classes begin like the class before them and differ from a later stroke on."""
     neighbour = program.take(torch.arange(program.rows, device=program.host.device).roll(1))
     count = program.alive.sum(1)
-    shared = (dice.uniform(0, 1, program.rows) * count).long()  # always less than count: one stroke is its own
+    shared = (
+        dice.uniform(0, 1, program.rows) * count
+    ).long()  # always less than count: one stroke is its own
     shared = torch.minimum(shared, neighbour.alive.sum(1)) * dice.chance(share, program.rows)
     keep = torch.arange(program.strokes, device=count.device) >= shared.unsqueeze(1)
     return program.mixed(neighbour, keep)
@@ -336,7 +348,9 @@ def _vary(program: _Program, wobble: float, dice: _Dice) -> _Program:
     shape = (program.rows, program.strokes)
     care = torch.exp(dice.normal(0.4, program.rows, 1)) * wobble  # some drawers are careless
     noise = care.unsqueeze(-1)
-    turn = program.turn * (1 + 0.1 * noise * dice.normal(1.0, *shape, 1)) + 0.05 * noise * dice.normal(1.0, *shape, JOINTS)
+    turn = program.turn * (1 + 0.1 * noise * dice.normal(1.0, *shape, 1)) + 0.05 * noise * dice.normal(
+        1.0, *shape, JOINTS
+    )
     turn[..., 0] = program.turn[..., 0] + 0.08 * care * dice.normal(1.0, *shape)
     step = noise * (dice.normal(0.12, *shape, JOINTS) + dice.normal(0.1, *shape, 1))
     return replace(
@@ -348,7 +362,8 @@ def _vary(program: _Program, wobble: float, dice: _Dice) -> _Program:
         at=(program.at + care * dice.normal(0.05, *shape)).clamp(0, 1),
         own=(program.own + care * dice.normal(0.05, *shape)).clamp(0, 1),
         gap=program.gap * (1 + noise * dice.normal(0.15, *shape, 1)) + noise * dice.normal(0.035, *shape, 2),
-        alive=program.alive & ~((program.alive.sum(1, keepdim=True) > 2) & dice.chance(0.01 * wobble, *shape)),
+        alive=program.alive
+        & ~((program.alive.sum(1, keepdim=True) > 2) & dice.chance(0.01 * wobble, *shape)),
     )
 
 
@@ -356,7 +371,9 @@ def _local(program: _Program) -> Tensor:
     """Points of each stroke about its own start: [rows, strokes, SAMPLES, 2]."""
     angle = program.turn.cumsum(-1)
     wide = (program.stretch / 2).unsqueeze(-1)
-    step = torch.stack([program.step * angle.cos() * wide.exp(), program.step * angle.sin() * (-wide).exp()], -1)
+    step = torch.stack(
+        [program.step * angle.cos() * wide.exp(), program.step * angle.sin() * (-wide).exp()], -1
+    )
     control = F.pad(step.cumsum(2), (0, 0, 1, 0))
     sharp, smooth = (basis.to(control) @ control for basis in _bases())
     return torch.lerp(sharp, smooth, program.bend[..., None, None])
@@ -435,10 +452,16 @@ def _fit(extent: Tensor, dice: _Dice) -> Tensor:
 def _slant(ink: Tensor, wobble: float, dice: _Dice) -> Tensor:
     """A small rotation, shear and stretch per drawing."""
     rows = len(ink)
-    angle, shear, aspect = dice.normal(0.1 * wobble, rows), dice.normal(0.18 * wobble, rows), dice.normal(0.13 * wobble, rows)
+    angle, shear, aspect = (
+        dice.normal(0.1 * wobble, rows),
+        dice.normal(0.18 * wobble, rows),
+        dice.normal(0.13 * wobble, rows),
+    )
     cos, sin = angle.cos(), angle.sin()
     turn = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
-    lean = torch.stack([torch.stack([aspect.exp(), -shear], -1), torch.stack([shear * 0, (-aspect).exp()], -1)], -2)
+    lean = torch.stack(
+        [torch.stack([aspect.exp(), -shear], -1), torch.stack([shear * 0, (-aspect).exp()], -1)], -2
+    )
     return ink @ (turn @ lean).mT.unsqueeze(1)
 
 
@@ -467,7 +490,9 @@ def _ink(ink: Tensor, program: _Program, scanned: Tensor, size: int, dice: _Dice
 def _spread(ink: Tensor, alive: Tensor, size: int, dice: _Dice) -> tuple[Tensor, Tensor]:
     """Points [rows, POINTS, 2] at equal spacing along all living strokes, and the ink each leaves [rows, POINTS]."""
     rows, strokes = alive.shape
-    move = (ink[:, :, 1:] - ink[:, :, :-1]).norm(dim=-1) + DOT * size / 28 / SAMPLES  # a dot still makes a mark
+    move = (ink[:, :, 1:] - ink[:, :, :-1]).norm(
+        dim=-1
+    ) + DOT * size / 28 / SAMPLES  # a dot still makes a mark
     move = F.pad(move * alive.unsqueeze(-1), (1, 0)).flatten(1)  # no ink between strokes
     run = move.cumsum(1)
     ticks = torch.linspace(0, 1, POINTS, device=ink.device) * (1 - 1e-5)
@@ -517,7 +542,9 @@ def _scan(image: Tensor, scanned: Tensor, dice: _Dice) -> Tensor:
 def _lenses(size: int) -> Tensor:
     """Maps [lenses, size, size] along one axis: none, two blurs, and down to fewer pixels and back."""
     blurs = [_blur(size, 0.0), _blur(size, 0.6 * size / 28), _blur(size, 1.0 * size / 28)]
-    return torch.stack(blurs + [_coarse(size, round(size * share)) for share in (0.25, 0.286, 0.33, 0.4, 0.5)])
+    return torch.stack(
+        blurs + [_coarse(size, round(size * share)) for share in (0.25, 0.286, 0.33, 0.4, 0.5)]
+    )
 
 
 def _blur(size: int, width: float) -> Tensor:

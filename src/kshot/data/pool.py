@@ -88,9 +88,13 @@ class Pool:
         for number, labels in enumerate(lists):
             for label in labels:
                 if label not in index:
-                    raise DataError(f"label {label!r} of list {number} is not in the data; check its spelling")
+                    raise DataError(
+                        f"label {label!r} of list {number} is not in the data; check its spelling"
+                    )
                 if label in seen:
-                    raise DataError(f"label {label!r} is in lists {seen[label]} and {number}; splits share no class")
+                    raise DataError(
+                        f"label {label!r} is in lists {seen[label]} and {number}; splits share no class"
+                    )
                 seen[label] = number
         return [self.only([index[label] for label in labels]) for labels in lists]
 

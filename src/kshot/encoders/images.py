@@ -35,7 +35,11 @@ class ImageEncoder(Encoder):
     modality: ClassVar[str] = "image"
 
     def __init__(
-        self, size: int, channels: int, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+        self,
+        size: int,
+        channels: int,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if size < 4:
@@ -88,18 +92,26 @@ class ImageEncoder(Encoder):
     def profile(self, prepared: Tensor) -> Tensor:
         """Mean, contrast, edge strength and border brightness: tells photos from drawings, ink from paper."""
         grey = prepared.mean(1)
-        edges = (grey[:, 1:] - grey[:, :-1]).abs().mean((1, 2)) + (grey[..., 1:] - grey[..., :-1]).abs().mean((1, 2))
+        edges = (grey[:, 1:] - grey[:, :-1]).abs().mean((1, 2)) + (grey[..., 1:] - grey[..., :-1]).abs().mean(
+            (1, 2)
+        )
         border = torch.cat([grey[:, 0], grey[:, -1], grey[:, :, 0], grey[:, :, -1]], 1).mean(1)
         return torch.stack([grey.mean((1, 2)), grey.std((1, 2), correction=0), edges, border], 1)
 
     def from_json(self, value: Any) -> Tensor:
         """A base64 string of a PNG or JPEG file, with or without a data: prefix."""
         if not isinstance(value, str):
-            raise DataError(f"an image input is a {type(value).__name__}; send a base64 string of a PNG or JPEG")
+            raise DataError(
+                f"an image input is a {type(value).__name__}; send a base64 string of a PNG or JPEG"
+            )
         try:
-            data = base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value, validate=True)
+            data = base64.b64decode(
+                value.partition(",")[2] if value.startswith("data:") else value, validate=True
+            )
         except binascii.Error as cause:
-            raise DataError(f"an image input is not base64 ({cause}); encode the file's bytes as base64") from None
+            raise DataError(
+                f"an image input is not base64 ({cause}); encode the file's bytes as base64"
+            ) from None
         return _from_pil(_open(io.BytesIO(data), "the posted image"))
 
 
@@ -144,7 +156,12 @@ def _one(item: Any, place: int) -> Tensor:
         return _from_pil(_open(item, f"input {place} ({item})"))
     if hasattr(item, "convert"):
         return _from_pil(item)
-    if isinstance(item, Tensor) and item.ndim == 3 and item.shape[0] in (1, 3, 4) and item.shape[-1] not in (1, 3):
+    if (
+        isinstance(item, Tensor)
+        and item.ndim == 3
+        and item.shape[0] in (1, 3, 4)
+        and item.shape[-1] not in (1, 3)
+    ):
         return item
     if isinstance(item, Tensor | np.ndarray):
         return _array_batch(np.asarray(item)[None])[0]
@@ -162,7 +179,9 @@ def _open(source: Any, name: str) -> Any:
     except FileNotFoundError:
         raise DataError(f"{name} does not exist; check the path") from None
     except (OSError, SyntaxError, ValueError) as cause:
-        raise DataError(f"{name} cannot be read as an image ({cause}); replace the file or leave it out") from None
+        raise DataError(
+            f"{name} cannot be read as an image ({cause}); replace the file or leave it out"
+        ) from None
 
 
 def _from_pil(picture: Any) -> Tensor:
@@ -185,7 +204,9 @@ def _check(x: Tensor) -> Tensor:
         bad = ~torch.isfinite(x.flatten(1)).all(1) if x.ndim == 4 else ~torch.isfinite(x).all().reshape(1)
         if bool(bad.any()):
             where = bad.nonzero().flatten().tolist()[:5]
-            raise DataError(f"images {where} hold NaN or infinite values; every pixel must be a finite number")
+            raise DataError(
+                f"images {where} hold NaN or infinite values; every pixel must be a finite number"
+            )
         if x.numel() and (float(x.min()) < -0.01 or float(x.max()) > 1.01):
             raise DataError(
                 f"float images run from {float(x.min()):.3g} to {float(x.max()):.3g}; floats must lie in 0..1: "

@@ -29,7 +29,9 @@ class VectorEncoder(Encoder):
         try:
             x = inputs if isinstance(inputs, Tensor) else torch.as_tensor(np.asarray(inputs, dtype=None))
         except (TypeError, ValueError) as cause:
-            raise DataError(f"rows cannot be read as numbers ({cause}); give an array [n, {self.inputs}]") from None
+            raise DataError(
+                f"rows cannot be read as numbers ({cause}); give an array [n, {self.inputs}]"
+            ) from None
         x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
         x = x.reshape(-1, 1) if x.ndim == 1 and self.inputs == 1 else x.reshape(1, -1) if x.ndim == 1 else x
         if x.ndim != 2 or x.shape[1] != self.inputs:

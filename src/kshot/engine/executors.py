@@ -45,7 +45,9 @@ def accumulate(
             return _by_vmap(module, loss, tasks, chunk)
         except (RuntimeError, ValueError) as cause:
             reason = str(cause).splitlines()[0]
-            warnings.warn(f"vmap cannot run this model ({reason}); the loop does", FallbackWarning, stacklevel=2)
+            warnings.warn(
+                f"vmap cannot run this model ({reason}); the loop does", FallbackWarning, stacklevel=2
+            )
     return _by_loop(loss, tasks)
 
 
@@ -71,7 +73,9 @@ def _by_vmap(module: nn.Module, loss: LossOf, tasks: Sequence[Any], chunk: int) 
     for start in range(0, len(tasks), chunk):
         stacked = _stack(tasks[start : start + chunk])
         detached = {name: p.detach() for name, p in parameters.items()}
-        gradients, values = vmap(grad_and_value(one), in_dims=(None, 0), randomness="different")(detached, stacked)
+        gradients, values = vmap(grad_and_value(one), in_dims=(None, 0), randomness="different")(
+            detached, stacked
+        )
         for name, gradient in gradients.items():
             sums[name] += gradient.detach().sum(0)
         total = total + values.detach().sum().to(total)

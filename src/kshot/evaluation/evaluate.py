@@ -132,10 +132,7 @@ def embed_all(learner: Learner, inputs: Any) -> Tensor:
     """Embeddings of many raw inputs, [n, ...], in chunks of bounded memory."""
     with torch.no_grad(), evaluating(learner):
         return torch.cat(
-            [
-                learner.embed(learner.prepared(learner.encoder.read(part)))
-                for part in _parts(inputs)
-            ]
+            [learner.embed(learner.prepared(learner.encoder.read(part))) for part in _parts(inputs)]
         )
 
 

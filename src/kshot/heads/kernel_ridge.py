@@ -53,9 +53,7 @@ class KernelRidgeHead(Head):
     def solve(self, features: Tensor, targets: Tensor, size: int) -> State:
         numbers = targets.is_floating_point()
         goal = table(targets, size, features)
-        state = (
-            {"mean": goal.mean(0)} if numbers else {"prototypes": class_means(features, targets, size)}
-        )
+        state = {"mean": goal.mean(0)} if numbers else {"prototypes": class_means(features, targets, size)}
         prior = self._prior(state, features)
         residual = goal - (prior if numbers else torch.softmax(prior, 1))
         gram = self._kernel(features, features)

@@ -115,7 +115,13 @@ class Adapted:
 
     @classmethod
     def _solved(
-        cls, learner: Learner, space: OutputSpace, inputs: Any, targets: Any, ids: tuple[str, ...], embedded: Tensor
+        cls,
+        learner: Learner,
+        space: OutputSpace,
+        inputs: Any,
+        targets: Any,
+        ids: tuple[str, ...],
+        embedded: Tensor,
     ) -> Adapted:
         encoded = space.encode(targets)
         if isinstance(encoded, Tensor):
@@ -156,7 +162,9 @@ class Adapted:
         """
         space = self.space
         if not isinstance(space, Classes):
-            raise UnsupportedError(f"explain() answers for classes; this task answers with {type(space).__name__}")
+            raise UnsupportedError(
+                f"explain() answers for classes; this task answers with {type(space).__name__}"
+            )
         query = _embed(self.learner, self.learner.encoder.read(_single(inputs)))
         answer = self._decode(self._outputs(query))
         column = space.labels.index(answer.labels[0])

@@ -57,4 +57,8 @@ class ClosedForm(Learner):
 
     def respond(self, state: dict[str, Tensor], inputs: Tensor, space: OutputSpace) -> Any:
         outputs = self.head.respond(state, inputs)
-        return Gaussian(*outputs) if isinstance(self.head, BayesianLinearHead) and isinstance(outputs, tuple) else outputs
+        return (
+            Gaussian(*outputs)
+            if isinstance(self.head, BayesianLinearHead) and isinstance(outputs, tuple)
+            else outputs
+        )

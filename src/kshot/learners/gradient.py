@@ -77,7 +77,9 @@ class GradientLearner(Learner):
         self.norms = norm_parameters(encoder, _BODY)
         self._rates = (rates, rate)
         self.rates = _rates(rates, rate)
-        self.rates.make({k: v.detach() for k, v in self.subset.initial(self._start(outputs), self.norms).items()}, steps)
+        self.rates.make(
+            {k: v.detach() for k, v in self.subset.initial(self._start(outputs), self.norms).items()}, steps
+        )
 
     def config(self) -> dict[str, Any]:
         return {
@@ -155,4 +157,3 @@ def _check(outputs: int, steps: int, order: int, regime: str) -> None:
         raise SettingError(f"order is {order!r}; choose 2 (exact), 1 (first order) or 0 (Reptile)")
     if regime not in REGIMES:
         raise SettingError(f"regime is {regime!r}; choose one of {', '.join(REGIMES)}")
-

@@ -78,7 +78,9 @@ class Learner(nn.Module, ABC):
         """Outputs and targets of a prepared task's query, after adapting to its support."""
         support, query = task.support, task.query
         if support is None or query is None:
-            raise DataError(f"task {task.name!r} lacks a support or a query; training and evaluation need both")
+            raise DataError(
+                f"task {task.name!r} lacks a support or a query; training and evaluation need both"
+            )
         embedded = self.embed(torch.cat([support.inputs, query.inputs]))
         count = len(support)
         return self.answer_embedded(
@@ -100,7 +102,9 @@ class Learner(nn.Module, ABC):
     def prepare(self, task: Task) -> Task:
         """The task with inputs as the encoder wants them and targets encoded, on the learner's device."""
         self.check_space(task.space)
-        return Task(task.space, self._tensors(task.support, task), self._tensors(task.query, task), name=task.name)
+        return Task(
+            task.space, self._tensors(task.support, task), self._tensors(task.query, task), name=task.name
+        )
 
     def _tensors(self, examples: Examples | None, task: Task) -> Examples | None:
         if examples is None:

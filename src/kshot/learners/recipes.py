@@ -8,22 +8,30 @@ from kshot.encoders import Encoder
 from kshot.learners.gradient import GradientLearner
 
 
-def maml(encoder: Encoder, *, outputs: int = 5, steps: int = 1, rate: float = 0.4, **more: Any) -> GradientLearner:
+def maml(
+    encoder: Encoder, *, outputs: int = 5, steps: int = 1, rate: float = 0.4, **more: Any
+) -> GradientLearner:
     """Everything moves, exact meta-gradients. Finn et al. (2017)."""
     return GradientLearner(encoder, outputs=outputs, steps=steps, rate=rate, **more)
 
 
-def fomaml(encoder: Encoder, *, outputs: int = 5, steps: int = 1, rate: float = 0.4, **more: Any) -> GradientLearner:
+def fomaml(
+    encoder: Encoder, *, outputs: int = 5, steps: int = 1, rate: float = 0.4, **more: Any
+) -> GradientLearner:
     """MAML with inner gradients taken as constants. Finn et al. (2017), section 5.2."""
     return GradientLearner(encoder, outputs=outputs, steps=steps, rate=rate, order=1, **more)
 
 
-def anil(encoder: Encoder, *, outputs: int = 5, steps: int = 5, rate: float = 0.1, **more: Any) -> GradientLearner:
+def anil(
+    encoder: Encoder, *, outputs: int = 5, steps: int = 5, rate: float = 0.1, **more: Any
+) -> GradientLearner:
     """Almost no inner loop: only the head moves. Raghu et al. (2020)."""
     return GradientLearner(encoder, outputs=outputs, steps=steps, rate=rate, moves="head", **more)
 
 
-def boil(encoder: Encoder, *, outputs: int = 5, steps: int = 1, rate: float = 0.5, **more: Any) -> GradientLearner:
+def boil(
+    encoder: Encoder, *, outputs: int = 5, steps: int = 1, rate: float = 0.5, **more: Any
+) -> GradientLearner:
     """Body only in the inner loop. Oh et al. (2021)."""
     return GradientLearner(encoder, outputs=outputs, steps=steps, rate=rate, moves="body", **more)
 
@@ -33,7 +41,9 @@ def meta_sgd(encoder: Encoder, *, outputs: int = 5, rate: float = 0.4, **more: A
     return GradientLearner(encoder, outputs=outputs, steps=1, rate=rate, rates="per_parameter", **more)
 
 
-def reptile(encoder: Encoder, *, outputs: int = 5, steps: int = 5, rate: float = 0.1, **more: Any) -> GradientLearner:
+def reptile(
+    encoder: Encoder, *, outputs: int = 5, steps: int = 5, rate: float = 0.1, **more: Any
+) -> GradientLearner:
     """The start is pulled towards the adapted parameters. Nichol et al. (2018)."""
     return GradientLearner(encoder, outputs=outputs, steps=steps, rate=rate, order=0, **more)
 

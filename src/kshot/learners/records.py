@@ -92,4 +92,6 @@ def save_learner(learner: Learner, path: Path, card: Mapping[str, Any] | None = 
     """Write a base to `path`, in one step."""
     if not learner.kind:
         raise UnsupportedError(f"{type(learner).__name__} has no kind; set one to save it")
-    return storage.write(path, *learner_record(learner, card if card is not None else getattr(learner, "card", None)))
+    return storage.write(
+        path, *learner_record(learner, card if card is not None else getattr(learner, "card", None))
+    )

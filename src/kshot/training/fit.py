@@ -92,7 +92,9 @@ def fit(
     """
     chosen = settings or Settings(**changes)
     if settings is not None and changes:
-        raise SettingError(f"settings came with {sorted(changes)} too; give either settings= or single settings")
+        raise SettingError(
+            f"settings came with {sorted(changes)} too; give either settings= or single settings"
+        )
     keep_freed_memory()
     training = _Training(learner, train, validate, Path(folder) if folder else None, chosen)
     training.trackers = list(trackers or [])
@@ -125,7 +127,9 @@ class _Training:
         self.average = copy.deepcopy(self.learner)
         self.kept = copy.deepcopy(self.learner)
         trained = [p for p in self.learner.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, self.settings.rate, weight_decay=self.settings.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            trained, self.settings.rate, weight_decay=self.settings.weight_decay
+        )
         self.rng = generator(self.settings.seed, "fit")
 
     @property
@@ -173,7 +177,9 @@ class _Training:
         self.learner.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate * self.settings.factor(self.step)
-        tasks = [self.learner.prepare(t) for t in sample_batch(self.train, self.settings.meta_batch, self.rng)]
+        tasks = [
+            self.learner.prepare(t) for t in sample_batch(self.train, self.settings.meta_batch, self.rng)
+        ]
         self.optimizer.zero_grad()
         loss = float(self._gradient(tasks))
         if not math.isfinite(loss):
@@ -195,7 +201,10 @@ class _Training:
                 return accumulate(self.learner, self.learner.loss, tasks, executor="loop")
             trees = [_tree(t) for t in tasks]
             return accumulate(
-                self.learner, lambda tree: self.learner.loss(_task(space, tree)), trees, executor=self.settings.executor
+                self.learner,
+                lambda tree: self.learner.loss(_task(space, tree)),
+                trees,
+                executor=self.settings.executor,
             )
 
     def _precision(self, tasks: list[Task]) -> AbstractContextManager[Any]:
@@ -206,8 +215,12 @@ class _Training:
 
     def _follow(self) -> None:
         """The running mean of weights; numbers that are no weights are copied."""
-        decay = min(self.settings.average, (1 + self.step) / (10 + self.step)) if self.settings.average else 0.0
-        for mine, other in zip(self.average.state_dict().values(), self.learner.state_dict().values(), strict=True):
+        decay = (
+            min(self.settings.average, (1 + self.step) / (10 + self.step)) if self.settings.average else 0.0
+        )
+        for mine, other in zip(
+            self.average.state_dict().values(), self.learner.state_dict().values(), strict=True
+        ):
             if mine.is_floating_point() and mine.dim() > 0 and decay:
                 mine.lerp_(other, 1 - decay)
             else:
@@ -268,14 +281,18 @@ class _Training:
     def _stopped(self) -> Stopped:
         self._save()
         where = f"; run the same command again to go on from {self.folder}" if self.folder else ""
-        return Stopped(f"stopped at step {self.step} of {self.settings.steps}{where or '; give folder= to be able to resume'}")
+        return Stopped(
+            f"stopped at step {self.step} of {self.settings.steps}{where or '; give folder= to be able to resume'}"
+        )
 
     def _finish(self) -> Run:
         learner = self.kept.eval()
         calibrate(learner, self.validate or self.train, seed=self.settings.seed)
         best = None
         if self.validate is not None:
-            best = evaluate(learner, self.validate, tasks=self.settings.validation_tasks, seed=self.settings.seed)
+            best = evaluate(
+                learner, self.validate, tasks=self.settings.validation_tasks, seed=self.settings.seed
+            )
         if self.folder is not None:
             save_learner(learner, self.folder / "learner.kshot", {"settings": self.settings.to_json()})
         return Run(learner, self.history, best, self.folder)

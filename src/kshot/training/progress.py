@@ -61,7 +61,9 @@ class Progress:
         for name, value in entry.items():
             if name.startswith("validation_") and name not in ("validation_loss", "validation_half"):
                 parts.append(f"{name.replace('_', ' ')} {value:.4f} +- {entry['validation_half']:.4f}")
-        self.console.print(f"step {step}/{self.steps}  {'  '.join(parts)}  {_clock(left)} left", highlight=False)
+        self.console.print(
+            f"step {step}/{self.steps}  {'  '.join(parts)}  {_clock(left)} left", highlight=False
+        )
 
 
 def _clock(seconds: float) -> str:

@@ -144,7 +144,9 @@ def plain(label: Any) -> Label:
         if label != label:
             raise DataError("a label is NaN; give every example a label, or leave the example out")
         return label
-    raise DataError(f"label {label!r} is a {type(label).__name__}; labels are strings, whole numbers or booleans")
+    raise DataError(
+        f"label {label!r} is a {type(label).__name__}; labels are strings, whole numbers or booleans"
+    )
 
 
 def _key(label: Label) -> tuple[str, Any]:

@@ -84,9 +84,7 @@ class Numbers(OutputSpace):
 
     def decode(self, outputs: Tensor | Gaussian, **_: Any) -> NumberPrediction:
         if isinstance(outputs, Gaussian):
-            return NumberPrediction(
-                outputs.mean.numpy(force=True), outputs.variance.sqrt().numpy(force=True)
-            )
+            return NumberPrediction(outputs.mean.numpy(force=True), outputs.variance.sqrt().numpy(force=True))
         return NumberPrediction(outputs.numpy(force=True), None)
 
     def to_json(self) -> dict[str, Any]:

@@ -1,0 +1,41 @@
+# Two commands do all the set-up: make demo, make test.
+PYTHON ?= python3
+BIN := .venv/bin
+ifeq ($(OS),Windows_NT)
+BIN := .venv/Scripts
+endif
+ifneq ($(wildcard ../shared/data),)
+export KSHOT_DATA ?= $(abspath ../shared/data)
+endif
+
+.PHONY: demo test check slow docs clean
+
+.venv/.demo: pyproject.toml
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	touch $@
+
+.venv/.test: pyproject.toml
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@ .venv/.demo
+
+demo: .venv/.demo
+	$(BIN)/kshot demo $(if $(KSHOT_DATA),--data "$(KSHOT_DATA)")
+
+test: .venv/.test
+	$(BIN)/python -m pytest
+
+slow: .venv/.test
+	$(BIN)/python -m pytest -m slow --timeout=3600
+
+check: .venv/.test
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/mypy
+
+results: .venv/.test
+	$(BIN)/python -m benchmarks.tables
+
+clean:
+	rm -rf .venv build dist demo runs

@@ -1,0 +1,46 @@
+"""Fixtures for all tests, and one line at the end about tests that lacked real data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+_MISSING = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Small tensors run faster on one thread, and two runs share two cores."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def real_data(request: pytest.FixtureRequest) -> Callable[[str], Path]:
+    """`real_data("omniglot")`: that folder of KSHOT_DATA; without it the test skips, loudly."""
+
+    def find(name: str) -> Path:
+        root = os.environ.get("KSHOT_DATA")
+        folder = Path(root) / name if root else None
+        if folder is None or not folder.is_dir():
+            request.config.stash[_MISSING].append(request.node.nodeid)
+            pytest.skip(f"no real data: KSHOT_DATA has no {name!r}")
+        return folder
+
+    return find
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_MISSING] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    missing = config.stash[_MISSING]
+    if missing:
+        terminalreporter.write_line(
+            f"NOTE: {len(missing)} tests were skipped because KSHOT_DATA does not hold their data; "
+            "set KSHOT_DATA to the folder of the data sets"
+        )
