@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,10 +21,25 @@ from kshot.tasks.spaces import space_from_json
 SUFFIX = ".kshot"
 
 _ENCODERS: dict[str, type[Encoder]] = {
-    e.kind: e for e in (encoders.Conv4, encoders.ResNet12, encoders.MLP, encoders.Identity, encoders.Pixels)
+    e.kind: e
+    for e in (
+        encoders.Conv4,
+        encoders.ResNet12,
+        encoders.TorchVision,
+        encoders.MLP,
+        encoders.Identity,
+        encoders.Pixels,
+    )
 }
 _LEARNERS: dict[str, type[Learner]] = {
-    k.kind: k for k in (learners.ClosedForm, learners.ProtoNet, learners.GradientLearner)
+    k.kind: k
+    for k in (
+        learners.ClosedForm,
+        learners.ProtoNet,
+        learners.GradientLearner,
+        learners.NeuralProcess,
+        learners.Transfer,
+    )
 }
 
 
@@ -53,11 +68,21 @@ def load(name: str | Path, *, base: Learner | None = None) -> Learner | Adapted:
     """
     path = _find(name)
     manifest, tensors = storage.read(path)
-    if manifest["what"] == "learner":
-        return _learner(manifest, tensors, path.stem)
-    if manifest["what"] == "task":
-        return _task(manifest, tensors, path, base)
-    raise BundleError(f"{path} holds a {manifest['what']}; load() opens bases and tasks")
+    try:
+        if manifest["what"] == "learner":
+            return _learner(manifest, tensors, path.stem)
+        if manifest["what"] == "task":
+            return _task(manifest, tensors, path, base)
+        raise BundleError(f"{path} holds a {manifest['what']!r}; load() opens bases and tasks")
+    except BundleError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as cause:
+        # the checksum fits, so somebody wrote this file with a program of their own
+        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        raise BundleError(
+            f"{path} is no kshot bundle that makes sense ({type(cause).__name__}: {reason}); it was changed by hand: "
+            "save it again"
+        ) from cause
 
 
 def bundled() -> list[str]:
@@ -89,11 +114,19 @@ def _learner(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], name: s
     encoder = _make(_ENCODERS, manifest["encoder"], "encoder")
     learner = _make(_LEARNERS, manifest["learner"], "learner", encoder)
     learner.seen = torch.zeros_like(tensors["seen"])
+    _take_number_types(learner, tensors)
     learner.load_state_dict(dict(tensors))
     learner.card, learner.name = manifest["card"], name
     if fingerprint(learner) != manifest["fingerprint"]:
         raise BundleError(f"{name} does not fit its own fingerprint; it was changed by hand: save it again")
-    return learner.eval()
+    return cast(Learner, learner.eval())
+
+
+def _take_number_types(learner: Learner, tensors: Mapping[str, Tensor]) -> None:
+    """A base saved in float64 or bfloat16 comes back so; memory layouts stay the module's own."""
+    for name, own in [*learner.named_parameters(), *learner.named_buffers()]:
+        if name in tensors:
+            own.data = own.data.to(tensors[name].dtype)
 
 
 def _make(table: Mapping[str, Any], spec: Mapping[str, Any], what: str, *first: Any) -> Any:
@@ -139,8 +172,10 @@ def _base(base: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) ->
         own = {name.removeprefix("base/"): t for name, t in tensors.items() if name.startswith("base/")}
         return _learner(base["record"], own, base["name"])
     for candidate in _candidates(base["name"], path):
-        manifest, found = storage.read(candidate)
-        if manifest["what"] == "learner" and manifest["fingerprint"] == base["fingerprint"]:
+        # other files of the folder are only peeked at: one damaged neighbour must not stand in the way
+        seen = storage.peek(candidate) or {}
+        if seen.get("what") == "learner" and seen.get("fingerprint") == base["fingerprint"]:
+            manifest, found = storage.read(candidate)
             return _learner(manifest, found, candidate.stem)
     raise BundleError(
         f"the base {base['name'] or 'of this task'!r} ({base['fingerprint'][:12]}) of {path} was not found beside it, "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -31,3 +33,19 @@ def derive(seed: int, *names: str | int) -> int:
         return seed
     text = "/".join([str(seed), *map(str, names)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+@contextmanager
+def drawing(device: torch.device, seed: int, *names: str | int) -> Iterator[None]:
+    """Inside, layers that draw from torch's own generator (dropout) draw from this seed; after it, it is as before.
+
+    >>> before = torch.get_rng_state()
+    >>> with drawing(torch.device("cpu"), 0, "dropout"):
+    ...     first = torch.rand(3)
+    >>> bool(torch.equal(before, torch.get_rng_state()))
+    True
+    """
+    devices = [device] if device.type in ("cuda", "xpu") else []
+    with torch.random.fork_rng(devices, device_type=devices[0].type if devices else "cuda"):
+        torch.manual_seed(derive(seed, *names))
+        yield

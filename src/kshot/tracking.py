@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from kshot.errors import need
+from kshot.errors import KshotError, SettingError, need
+
+
+class TrackingError(KshotError):
+    """The numbers of a run cannot be written. What was written before stays."""
 
 
 class Tracker(Protocol):
@@ -25,22 +29,38 @@ class Tracker(Protocol):
 class JsonLines:
     """One JSON object per line, appended and flushed, so that a killed run keeps its log."""
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a", encoding="utf-8")
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("a", encoding="utf-8", newline="\n")
+        except OSError as cause:
+            raise self._failed(cause) from cause
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({**values, "step": step}) + "\n")
+            self._file.flush()
+        except OSError as cause:
+            raise self._failed(cause) from cause
 
     def close(self) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as cause:  # what log() could not write is tried once more
+            raise self._failed(cause) from cause
+
+    def _failed(self, cause: OSError) -> TrackingError:
+        return TrackingError(
+            f"{self._path} cannot be written ({cause.strerror or cause}); a run keeps its log beside its checkpoint: "
+            "free space or choose another folder"
+        )
 
 
 class TensorBoard:
-    """Scalars for TensorBoard; needs the extra "track"."""
+    """Scalars for TensorBoard; needs the extra "track". Show them with: tensorboard --logdir FOLDER"""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | Path) -> None:
         need("tensorboard", "track")
         self._writer = need("torch.utils.tensorboard", "track").SummaryWriter(str(folder))
 
@@ -48,16 +68,17 @@ class TensorBoard:
         for name, value in values.items():
             if isinstance(value, int | float):
                 self._writer.add_scalar(name, value, step)
+        self._writer.flush()
 
     def close(self) -> None:
         self._writer.close()
 
 
 class WeightsAndBiases:
-    """A W&B run; offline unless the user's own W&B settings say otherwise. Needs the extra "track"."""
+    """A W&B run; offline, so nothing leaves the machine unless `mode="online"`. Needs the extra "track"."""
 
-    def __init__(self, folder: Path, project: str = "kshot", mode: str = "offline") -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: str | Path, project: str = "kshot", mode: str = "offline") -> None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
         wandb = need("wandb", "track")
         self._run = wandb.init(project=project, dir=str(folder), mode=mode, reinit="create_new")
 
@@ -79,5 +100,32 @@ class Several:
             tracker.log(step, values)
 
     def close(self) -> None:
+        """Close all, also where one fails; the first failure is raised at the end."""
+        failures: list[Exception] = []
         for tracker in self._trackers:
-            tracker.close()
+            try:
+                tracker.close()
+            except Exception as cause:
+                failures.append(cause)
+        if failures:
+            raise failures[0]
+
+
+TRACKERS: dict[str, Callable[[Path], Tracker]] = {
+    "jsonl": lambda folder: JsonLines(folder / "metrics.jsonl"),
+    "tensorboard": lambda folder: TensorBoard(folder / "tensorboard"),
+    "wandb": WeightsAndBiases,
+}
+"""Makers by name, each from the folder of the run."""
+
+
+def tracker(name: str, folder: str | Path) -> Tracker:
+    """A tracker by name: "jsonl", "tensorboard" or "wandb", writing inside `folder`.
+
+    Raises:
+        SettingError: another name.
+        MissingExtraError: its package is not installed.
+    """
+    if name not in TRACKERS:
+        raise SettingError(f"tracker is {name!r}; choose one of {', '.join(TRACKERS)}")
+    return TRACKERS[name](Path(folder))

@@ -118,6 +118,7 @@ class LoRA(Subset):
         if rank < 1:
             raise SettingError(f"rank is {rank}; a low-rank change has rank 1 or more")
         self.rank = rank
+        self._noise: dict[tuple[str, int], Tensor] = {}
 
     def spec(self) -> str:
         return f"lora:{self.rank}"
@@ -127,10 +128,16 @@ class LoRA(Subset):
         for name, value in parameters.items():
             if value.ndim >= 2 and not name.startswith(HEAD):
                 rows, columns = value.shape[0], value[0].numel()
-                noise = torch.randn(self.rank, columns, generator=generator(0, "lora", name))
-                moving["lora.a:" + name] = noise.to(value) / columns**0.5
+                moving["lora.a:" + name] = self._start(name, columns).to(value) / columns**0.5
                 moving["lora.b:" + name] = value.new_zeros(rows, self.rank)
         return {**moving, **HeadOnly().initial(parameters, norms)}
+
+    def _start(self, name: str, columns: int) -> Tensor:
+        """The same start of A for every task, drawn once: under vmap a draw would differ from task to task."""
+        key = (name, columns)
+        if key not in self._noise:
+            self._noise[key] = torch.randn(self.rank, columns, generator=generator(0, "lora", name))
+        return self._noise[key]
 
     def apply(self, parameters: Mapping[str, Tensor], moving: Tensors) -> Tensors:
         out = dict(parameters)
@@ -163,7 +170,7 @@ def subset(spec: str | Subset) -> Subset:
 
 def norm_parameters(module: nn.Module, prefix: str = "") -> frozenset[str]:
     """Names of the scales and shifts of all norm layers of `module`, each with `prefix` before it."""
-    kinds = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+    kinds = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
     return frozenset(
         f"{prefix}{path}.{name}" if path else f"{prefix}{name}"
         for path, layer in module.named_modules()

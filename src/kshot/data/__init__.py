@@ -1,8 +1,35 @@
 """Where examples come from."""
 
+from kshot.data.arrays import arrays, dataset, npz
 from kshot.data.augment import Affine
 from kshot.data.episodes import Episodes, Mixed
+from kshot.data.flat import Flat
+from kshot.data.folder import Pictures, folder
 from kshot.data.glyphs import GlyphFamily
+from kshot.data.inspect import Findings, inspect, read
 from kshot.data.pool import Pool, rotations
+from kshot.data.sinusoids import Sinusoids
+from kshot.data.streamed import Streamed
+from kshot.data.tables import csv, jsonl
 
-__all__ = ["Affine", "Episodes", "GlyphFamily", "Mixed", "Pool", "rotations"]
+__all__ = [
+    "Affine",
+    "Episodes",
+    "Findings",
+    "Flat",
+    "GlyphFamily",
+    "Mixed",
+    "Pictures",
+    "Pool",
+    "Sinusoids",
+    "Streamed",
+    "arrays",
+    "csv",
+    "dataset",
+    "folder",
+    "inspect",
+    "jsonl",
+    "npz",
+    "read",
+    "rotations",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -119,8 +120,8 @@ class Mixed:
                 f"{len(self.sources)} sources with {len(weights)} weights; give as many weights as sources, "
                 "at least one of each"
             )
-        if min(weights) < 0 or sum(weights) <= 0:
-            raise SettingError(f"weights are {list(weights)}; each is 0 or more and one is above 0")
+        if not all(0 <= w < math.inf for w in weights) or sum(weights) <= 0:
+            raise SettingError(f"weights are {list(weights)}; each is a number of 0 or more and one is above 0")
         object.__setattr__(self, "weights", tuple(float(w) for w in weights))
 
     def sample(self, generator: torch.Generator) -> Task:

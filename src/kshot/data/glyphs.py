@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,27 +29,36 @@ DOT = 1.5  # length of ink in a dot, in pixels of a 28-pixel page
 GRID = 9  # cells along the page when legibility is judged
 CHUNK = 256  # drawings rendered at once: bounds memory near 40 MB at 28 pixels
 
-# Elementary strokes as turns in degrees before each of the eight steps, the range of the factor that scales the
-# turns, how round the corners are drawn, and how often the stroke is chosen.
-SHAPES: tuple[tuple[tuple[int, ...], float, float, float, float], ...] = (
-    ((0, 0, 0, 0, 0, 0, 0, 0), 1.0, 1.0, 0.5, 5.0),  # line
-    ((0, 10, 10, 10, 10, 10, 10, 10), 0.5, 3.2, 1.0, 4.0),  # arc
-    ((0, 45, 45, 45, 45, 45, 45, 45), 0.92, 1.05, 1.0, 2.5),  # ring
-    ((0, 55, 55, 55, 55, 55, 55, 55), 0.9, 1.3, 1.0, 0.4),  # spiral
-    ((0, 20, 20, 20, 0, -20, -20, -20), 0.7, 2.4, 1.0, 1.5),  # S
-    ((0, 0, 0, 0, 100, 0, 0, 0), 0.5, 1.4, 0.15, 2.5),  # corner
-    ((0, 0, 0, 0, 0, 0, 40, 55), 0.6, 2.0, 0.8, 1.2),  # hook
-    ((0, 0, 0, 30, 60, 60, 30, 0), 0.7, 1.25, 0.9, 1.5),  # U
-    ((0, 0, 0, 90, 0, 90, 0, 0), 0.85, 1.1, 0.1, 1.2),  # bracket
-    ((0, 0, 0, 120, 0, -120, 0, 0), 0.7, 1.2, 0.15, 1.2),  # Z
-    ((0, 0, 120, 0, -120, 0, 120, 0), 0.7, 1.25, 0.3, 0.9),  # W
-    ((0, 0, 90, 0, 90, 0, 90, 0), 0.97, 1.03, 0.1, 1.0),  # box
-    ((0, 0, 60, 60, 0, 60, 60, 60), 0.97, 1.03, 0.2, 0.6),  # triangle with worn corners
-    ((0, 0, 45, 90, 90, 90, 45, 0), 0.9, 1.1, 1.0, 1.0),  # loop in the middle
-    ((0, 0, 0, 20, 70, 80, 80, 70), 0.8, 1.1, 1.0, 1.0),  # loop at the end
-    ((0, 50, 50, 50, -140, 50, 50, 50), 0.8, 1.2, 0.7, 1.0),  # two bows and a cusp
-    ((0, 0, 0, -150, 40, 50, 50, 0), 0.8, 1.1, 0.6, 0.9),  # stem and arch
-    ((0, 0, 40, 60, 30, -110, 0, 0), 0.8, 1.2, 0.5, 0.9),  # arch and tail
+
+class _Shape(NamedTuple):
+    """An elementary stroke."""
+
+    turns: tuple[int, ...]  # degrees before each step
+    low: float  # the turns are scaled by a factor from low
+    high: float  # to high
+    bend: float  # how round the corners are: 0 = sharp, 1 = smooth
+    often: float  # chosen in proportion to this
+
+
+SHAPES = (
+    _Shape((0, 0, 0, 0, 0, 0, 0, 0), 1.0, 1.0, 0.5, 4.0),  # line
+    _Shape((0, 10, 10, 10, 10, 10, 10, 10), 0.5, 3.2, 1.0, 4.0),  # arc
+    _Shape((0, 45, 45, 45, 45, 45, 45, 45), 0.92, 1.05, 1.0, 2.5),  # ring
+    _Shape((0, 55, 55, 55, 55, 55, 55, 55), 0.9, 1.3, 1.0, 0.4),  # spiral
+    _Shape((0, 20, 20, 20, 0, -20, -20, -20), 0.7, 2.4, 1.0, 1.5),  # S
+    _Shape((0, 0, 0, 0, 100, 0, 0, 0), 0.5, 1.4, 0.15, 2.5),  # corner
+    _Shape((0, 0, 0, 0, 0, 0, 40, 55), 0.6, 2.0, 0.8, 1.2),  # hook
+    _Shape((0, 0, 0, 30, 60, 60, 30, 0), 0.7, 1.25, 0.9, 1.5),  # U
+    _Shape((0, 0, 0, 90, 0, 90, 0, 0), 0.85, 1.1, 0.1, 1.2),  # bracket
+    _Shape((0, 0, 0, 120, 0, -120, 0, 0), 0.7, 1.2, 0.15, 1.2),  # Z
+    _Shape((0, 0, 120, 0, -120, 0, 120, 0), 0.7, 1.25, 0.3, 0.9),  # W
+    _Shape((0, 0, 90, 0, 90, 0, 90, 0), 0.97, 1.03, 0.1, 1.0),  # box
+    _Shape((0, 0, 60, 60, 0, 60, 60, 60), 0.97, 1.03, 0.2, 0.6),  # triangle with worn corners
+    _Shape((0, 0, 45, 90, 90, 90, 45, 0), 0.9, 1.1, 1.0, 1.0),  # loop in the middle
+    _Shape((0, 0, 0, 20, 70, 80, 80, 70), 0.8, 1.1, 1.0, 1.0),  # loop at the end
+    _Shape((0, 50, 50, 50, -140, 50, 50, 50), 0.8, 1.2, 0.7, 1.0),  # two bows and a cusp
+    _Shape((0, 0, 0, -150, 40, 50, 50, 0), 0.8, 1.1, 0.6, 0.9),  # stem and arch
+    _Shape((0, 0, 40, 60, 30, -110, 0, 0), 0.8, 1.2, 0.5, 0.9),  # arch and tail
 )
 
 
@@ -67,7 +77,7 @@ class GlyphFamily:
         strokes: the most strokes in a class, 1 or more.
         kin: share of classes that keep the first strokes of their neighbour: hard pairs.
         copies: chance that a stroke repeats or mirrors an earlier one.
-        wobble: how much drawers differ; 1 is an ordinary crowd, 0 is a machine.
+        wobble: how much drawers differ; 0.9 is an ordinary crowd, 0 is a machine.
         scan: share of drawings that look scanned: thick pen, cropped to the ink, blurred, low resolution.
 
     Raises:
@@ -82,7 +92,7 @@ class GlyphFamily:
     strokes: int = 6
     kin: float = 0.25
     copies: float = 0.3
-    wobble: float = 1.0
+    wobble: float = 0.9
     scan: float = 0.5
 
     def __post_init__(self) -> None:
@@ -240,12 +250,12 @@ def _write_strokes(classes: int, strokes: int, dice: _Dice) -> _Program:
 
 def _walks(shape: tuple[int, int], dice: _Dice) -> tuple[Tensor, Tensor]:
     """Turns [*shape, JOINTS] and bend [*shape] of random elementary strokes."""
-    kind = dice.pick(tuple(row[4] for row in SHAPES), *shape)
+    kind = dice.pick(tuple(shape.often for shape in SHAPES), *shape)
     device = kind.device
-    table = torch.tensor([row[0] for row in SHAPES], device=device) * (math.pi / 180)
+    table = torch.tensor([row.turns for row in SHAPES], device=device) * (math.pi / 180)
     low, high, bend = torch.tensor([row[1:4] for row in SHAPES], device=device)[kind].unbind(-1)
     turn = table[kind] * (low + (high - low) * dice.uniform(0, 1, *shape)).unsqueeze(-1)
-    # A third of the strokes leave the table: the turns are shuffled in place by a random amount.
+    # Three strokes in ten leave the table: every turn is changed by a random amount.
     loose = dice.chance(0.3, *shape, 1) * dice.uniform(0, 0.4, *shape, 1)
     turn = turn + loose * dice.normal(1.0, *shape, JOINTS)
     turn = torch.where(dice.chance(0.3, *shape, 1), turn.flip(-1), turn)
@@ -277,7 +287,7 @@ def _anchors(weights: tuple[float, ...], shape: tuple[int, int], dice: _Dice) ->
 
 def _alive(classes: int, strokes: int, dice: _Dice) -> Tensor:
     """How many strokes each class has: [classes, strokes], true for the first few."""
-    weights = tuple(n * math.exp(-0.75 * n) for n in range(1, strokes + 1))
+    weights = tuple(n**1.5 * math.exp(-0.9 * n) for n in range(1, strokes + 1))
     return torch.arange(strokes, device=dice.generator.device) <= dice.pick(weights, classes, 1)
 
 
@@ -335,7 +345,6 @@ def _frame(program: _Program, dice: _Dice) -> _Program:
     """Where the class sits on an uncropped page, and how large, found by a run without noise."""
     low, high = _bounds(_trace(program), program.alive)
     height = dice.normal(0.13, program.rows, 1).add(0.64).clamp(0.25, 0.88)
-    # Half of a glyph's own proportions survive: letters of one alphabet tend to share a body height.
     scale = height / (high - low).amax(1, keepdim=True).clamp_min(0.05)
     aspect = dice.normal(0.12, program.rows, 1)
     scales = torch.cat([scale * aspect.exp(), scale * (-aspect).exp()], 1)
@@ -362,9 +371,16 @@ def _vary(program: _Program, wobble: float, dice: _Dice) -> _Program:
         at=(program.at + care * dice.normal(0.05, *shape)).clamp(0, 1),
         own=(program.own + care * dice.normal(0.05, *shape)).clamp(0, 1),
         gap=program.gap * (1 + noise * dice.normal(0.15, *shape, 1)) + noise * dice.normal(0.035, *shape, 2),
-        alive=program.alive
-        & ~((program.alive.sum(1, keepdim=True) > 2) & dice.chance(0.01 * wobble, *shape)),
+        alive=program.alive & ~_forgotten(program, 0.01 * wobble, dice),
     )
+
+
+def _forgotten(program: _Program, share: float, dice: _Dice) -> Tensor:
+    """Strokes a drawer leaves out, never the first and only where the class has three or more."""
+    spare = (program.alive.sum(1, keepdim=True) > 2) & (
+        torch.arange(program.strokes, device=program.turn.device) > 0
+    )
+    return spare & dice.chance(share, program.rows, program.strokes)
 
 
 def _local(program: _Program) -> Tensor:
@@ -429,24 +445,30 @@ def _place(ink: Tensor, program: _Program, scanned: Tensor, wobble: float, dice:
     ink = (ink - frame[:, None, None, 4:]) * frame[:, None, None, :2]
     ink = _warp(_slant(ink, wobble, dice), wobble, dice)
     low, high = _bounds(ink, program.alive)
-    rows = program.rows
-    loose = frame[:, 2:4] + dice.normal(0.04 * wobble, rows, 2)
-    size = torch.exp(dice.normal(0.15 * wobble, rows, 1))
-    loosely = ink * size[:, None, None] + loose[:, None, None]
-    fit = _fit(high - low, dice)
-    middle = 0.5 + dice.normal(0.015, rows, 2)
-    cropped = (ink - ((low + high) / 2)[:, None, None]) * fit[:, None, None] + middle[:, None, None]
-    crop = torch.where(scanned, 0.75, 0.08) > dice.uniform(0, 1, rows)
-    return torch.where(crop[:, None, None, None], cropped, loosely)
+    loose_size, loose_centre = _by_hand(frame[:, 2:4] + (low + high) / 2, high - low, wobble, dice)
+    tight_size, tight_centre = _by_scanner(high - low, dice)
+    tight = (torch.where(scanned, 0.75, 0.08) > dice.uniform(0, 1, program.rows)).unsqueeze(1)
+    size = torch.where(tight, tight_size, loose_size)
+    centre = torch.where(tight, tight_centre, loose_centre)
+    return (ink - ((low + high) / 2)[:, None, None]) * size[:, None, None] + centre[:, None, None]
 
 
-def _fit(extent: Tensor, dice: _Dice) -> Tensor:
-    """Scales x, y that make a drawing fill a page as a cropping scanner does."""
-    fill = dice.uniform(0.65, 0.92, len(extent), 1)
+def _by_hand(centre: Tensor, extent: Tensor, wobble: float, dice: _Dice) -> tuple[Tensor, Tensor]:
+    """Scale and centre, each [rows, 2], of a drawing put on the page by hand: loosely, but inside it."""
+    size = torch.exp(dice.normal(0.15 * wobble, len(extent), 1))
+    size = torch.minimum(size, 0.88 / extent.clamp_min(0.05)).amin(1, keepdim=True).expand(-1, 2)
+    half = (extent * size).clamp_max(0.88) / 2 + 0.05
+    centre = centre + dice.normal(0.04 * wobble, *centre.shape)
+    return size, torch.minimum(torch.maximum(centre, half), 1 - half)
+
+
+def _by_scanner(extent: Tensor, dice: _Dice) -> tuple[Tensor, Tensor]:
+    """Scale and centre, each [rows, 2], of a drawing cropped to its ink, so that it fills the page."""
+    rows = len(extent)
+    fill = dice.uniform(0.7, 1.0, rows, 1)
     even = fill / extent.amax(1, keepdim=True).clamp_min(0.05)
-    # A tall narrow crop is the shape of most writing boxes; it is reached by at most a mild stretch.
-    narrow = torch.exp(dice.normal(0.12, len(extent), 1))
-    return torch.cat([even * narrow.clamp_max(1.0), even], 1)
+    narrow = torch.exp(dice.normal(0.12, rows, 1)).clamp_max(1.0)  # writing boxes are rather tall
+    return torch.cat([even * narrow, even], 1), 0.5 + dice.normal(0.015, rows, 2)
 
 
 def _slant(ink: Tensor, wobble: float, dice: _Dice) -> Tensor:
@@ -510,7 +532,8 @@ def _distance(points: Tensor, weight: Tensor, size: int, sharp: float) -> Tensor
     """Soft distance in pixels from every pixel centre to the nearest ink: [rows, size, size].
 
     A sum of Gaussians of width `sharp` along a stroke falls off as exp(-d^2 / 2 sharp^2), so its logarithm is a
-    squared distance; and the sum is one matrix product, because a Gaussian is separable.
+    squared distance; and the sum is one matrix product, because a Gaussian is separable. It is capped where the
+    sum vanishes, near ten times `sharp`.
     """
     centre = torch.arange(size, device=points.device) + 0.5
     near = torch.exp((points.mT.unsqueeze(2) - centre.view(1, 1, -1, 1)).square() / (-2 * sharp**2))

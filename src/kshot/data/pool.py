@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,12 +67,16 @@ class Pool:
         Raises:
             SettingError: a part would be empty.
         """
+        if not shares or not all(0 < share < math.inf for share in shares):
+            raise SettingError(
+                f"shares are {shares}; give one number above 0 for each part, for example 0.6, 0.2, 0.2"
+            )
         count = len(self.classes)
         order = torch.randperm(count, generator=generator(seed, "split")).tolist()
         edges = [0]
         for k in range(len(shares)):
             edges.append(round(count * sum(shares[: k + 1]) / sum(shares)))
-        parts = [order[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+        parts = [order[a:b] for a, b in itertools.pairwise(edges)]
         if not all(parts):
             raise SettingError(
                 f"{count} classes cannot be split {shares}: a part would be empty; add classes or change the shares"
@@ -86,6 +92,8 @@ class Pool:
         index = {label: c for c, label in enumerate(self.classes)}
         seen: dict[Any, int] = {}
         for number, labels in enumerate(lists):
+            if not len(labels):
+                raise DataError(f"list {number} names no class; a split needs at least one")
             for label in labels:
                 if label not in index:
                     raise DataError(

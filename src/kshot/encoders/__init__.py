@@ -5,6 +5,7 @@ from kshot.encoders.encoder import Encoder
 from kshot.encoders.images import ImageEncoder
 from kshot.encoders.norms import BatchNorm2d, normalising
 from kshot.encoders.resnet12 import ResNet12
+from kshot.encoders.torchvision_models import TorchVision
 from kshot.encoders.vectors import MLP, Identity, Pixels, VectorEncoder
 
 conv4 = Conv4
@@ -12,6 +13,7 @@ resnet12 = ResNet12
 mlp = MLP
 identity = Identity
 pixels = Pixels
+torchvision = TorchVision
 
 __all__ = [
     "MLP",
@@ -22,6 +24,7 @@ __all__ = [
     "ImageEncoder",
     "Pixels",
     "ResNet12",
+    "TorchVision",
     "VectorEncoder",
     "conv4",
     "identity",
@@ -29,4 +32,5 @@ __all__ = [
     "normalising",
     "pixels",
     "resnet12",
+    "torchvision",
 ]

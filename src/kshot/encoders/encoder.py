@@ -45,7 +45,7 @@ class Encoder(nn.Module, ABC):
         """SHA-256 over kind, configuration, preprocessing and every weight: equal means interchangeable."""
         digest = hashlib.sha256(json.dumps([self.kind, self.config()], sort_keys=True).encode())
         for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor_bytes(tensor))
         return digest.hexdigest()
 

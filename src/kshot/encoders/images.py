@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from collections.abc import Sequence
-from pathlib import Path
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kshot.encoders.encoder import Encoder, Read
-from kshot.errors import DataError, SettingError, need
+from kshot.encoders.pictures import picture_tensor, read_picture
+from kshot.errors import DataError, SettingError
 
 _LUMINANCE = (0.299, 0.587, 0.114)
+_CHANNELS = (1, 3, 4)
 
 
 class ImageEncoder(Encoder):
@@ -57,15 +59,19 @@ class ImageEncoder(Encoder):
         if _is_one_image(inputs):
             inputs = [inputs]
         if isinstance(inputs, Tensor):
-            return _check(_tensor_batch(inputs))
+            return _check(_batch(inputs), "images")
         if isinstance(inputs, np.ndarray) and inputs.dtype != object:
-            return _check(_array_batch(inputs))
-        return [_check(_one(item, place)) for place, item in enumerate(inputs)]
+            return _check(_batch(_from_numpy(inputs)), "images")
+        if isinstance(inputs, Mapping | bytes) or not hasattr(inputs, "__len__"):
+            raise DataError(
+                f"images came as a {type(inputs).__name__}; give a list of PIL images or paths, or one array"
+            )
+        return [_one(item, place) for place, item in enumerate(inputs)]
 
     def prepare(self, inputs: Read) -> Tensor:
         if isinstance(inputs, list):
-            shapes = {tuple(item.shape) for item in inputs}
-            if len(shapes) > 1:
+            kinds = {(tuple(item.shape), item.dtype) for item in inputs}
+            if len(kinds) > 1:  # bytes and floats have other scales, so they are not stacked either
                 return torch.cat([self.prepare(item.unsqueeze(0)) for item in inputs])
             inputs = torch.stack(inputs) if inputs else torch.zeros(0, self.channels, self.size, self.size)
         x = inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs
@@ -112,104 +118,91 @@ class ImageEncoder(Encoder):
             raise DataError(
                 f"an image input is not base64 ({cause}); encode the file's bytes as base64"
             ) from None
-        return _from_pil(_open(io.BytesIO(data), "the posted image"))
+        return read_picture(io.BytesIO(data), "the posted image")
 
 
 def _is_one_image(inputs: Any) -> bool:
-    if isinstance(inputs, str | Path) or hasattr(inputs, "convert"):
+    if isinstance(inputs, str | os.PathLike) or hasattr(inputs, "convert"):
         return True
     if isinstance(inputs, Tensor):
-        return inputs.ndim == 3 and inputs.is_floating_point() and inputs.shape[0] in (1, 3)
-    return isinstance(inputs, np.ndarray) and inputs.ndim == 2
-
-
-def _tensor_batch(x: Tensor) -> Tensor:
-    if x.dtype == torch.uint8:
-        return _array_batch(x) if x.ndim == 3 or x.shape[-1] in (1, 3, 4) else x
-    x = x.unsqueeze(0) if x.ndim == 3 else x
-    if x.ndim != 4 or not x.is_floating_point():
-        raise DataError(
-            f"an image tensor has shape {tuple(x.shape)} and type {x.dtype}; "
-            "give float [n, channels, height, width] in 0..1 or uint8 [n, height, width(, channels)]"
+        return inputs.ndim == 2 or (
+            inputs.ndim == 3 and inputs.is_floating_point() and inputs.shape[0] in (1, 3)
         )
+    return isinstance(inputs, np.ndarray) and inputs.ndim == 2 and inputs.dtype != object
+
+
+def _batch(x: Tensor) -> Tensor:
+    """A tensor of images in any promised form to [n, channels, height, width], uint8 or float32."""
+    x = x.to(torch.uint8) * 255 if x.dtype == torch.bool else x
+    if x.ndim not in (3, 4) or not (x.dtype == torch.uint8 or x.is_floating_point()) or 0 in x.shape[1:]:
+        raise DataError(_shape_rule(x))
+    x = x if x.dtype == torch.uint8 else x.float()
+    if x.ndim == 3:
+        return x.unsqueeze(1)
+    # floats are promised with channels first and bytes with channels last; the other order is known by its sizes
+    first, last = x.shape[1] in _CHANNELS, x.shape[3] in _CHANNELS
+    if last and not (first and x.is_floating_point()):
+        return x.permute(0, 3, 1, 2)
+    if not first:
+        raise DataError(_shape_rule(x))
     return x
 
 
-def _array_batch(array: np.ndarray | Tensor) -> Tensor:
-    x = torch.as_tensor(array)
-    x = x.unsqueeze(0) if x.ndim == 2 else x
-    if x.dtype == torch.uint8 and x.ndim == 3:
-        return x.unsqueeze(1)
-    if x.dtype == torch.uint8 and x.ndim == 4 and x.shape[-1] in (1, 3, 4):
-        return x.permute(0, 3, 1, 2)
-    if x.is_floating_point() and x.ndim in (3, 4):
-        x = x.float()
-        return x.unsqueeze(1) if x.ndim == 3 else x.permute(0, 3, 1, 2) if x.shape[-1] in (1, 3) else x
-    raise DataError(
-        f"an image array has shape {tuple(x.shape)} and type {x.dtype}; "
-        "give uint8 [n, height, width] or [n, height, width, channels], or floats in 0..1"
+def _from_numpy(array: np.ndarray) -> Tensor:
+    try:
+        return torch.from_numpy(np.ascontiguousarray(array))
+    except TypeError:
+        raise DataError(
+            f"images have type {array.dtype}; give uint8 values 0..255, or floats in 0..1"
+        ) from None
+
+
+def _shape_rule(x: Tensor) -> str:
+    return (
+        f"images have shape {list(x.shape)} and type {str(x.dtype).removeprefix('torch.')}; give uint8 "
+        "[n, height, width] or [n, height, width, channels] (1, 3 or 4 channels), or floats in 0..1 "
+        "[n, channels, height, width]"
     )
 
 
 def _one(item: Any, place: int) -> Tensor:
-    if isinstance(item, str | Path):
-        return _from_pil(_open(item, f"input {place} ({item})"))
+    name = f"input {place}"
+    if isinstance(item, str | os.PathLike):
+        return read_picture(item, f"{name} ({item})")
     if hasattr(item, "convert"):
-        return _from_pil(item)
-    if (
-        isinstance(item, Tensor)
-        and item.ndim == 3
-        and item.shape[0] in (1, 3, 4)
-        and item.shape[-1] not in (1, 3)
-    ):
-        return item
+        return picture_tensor(item, name)
     if isinstance(item, Tensor | np.ndarray):
-        return _array_batch(np.asarray(item)[None])[0]
+        return _check(
+            _single(item if isinstance(item, Tensor) else _from_numpy(item), isinstance(item, Tensor)), name
+        )
     raise DataError(
-        f"input {place} is a {type(item).__name__}; an image is a PIL image, a path, an array or a tensor"
+        f"{name} is a {type(item).__name__}; an image is a PIL image, a path, an array or a tensor"
     )
 
 
-def _open(source: Any, name: str) -> Any:
-    image = need("PIL.Image", "vision")
-    try:
-        picture = image.open(source)
-        picture.load()
-        return picture
-    except FileNotFoundError:
-        raise DataError(f"{name} does not exist; check the path") from None
-    except (OSError, SyntaxError, ValueError) as cause:
+def _single(x: Tensor, tensor: bool) -> Tensor:
+    """One image; torch's own images have channels first, NumPy's last, unless the sizes say otherwise."""
+    if tensor and x.ndim == 3 and x.shape[0] in _CHANNELS:
+        x = x.to(torch.uint8) * 255 if x.dtype == torch.bool else x
+        if x.dtype == torch.uint8 or x.is_floating_point():
+            return x if x.dtype == torch.uint8 else x.float()
+    return _batch(x.unsqueeze(0))[0]
+
+
+def _check(x: Tensor, name: str) -> Tensor:
+    if not x.is_floating_point() or not x.numel():
+        return x
+    finite = torch.isfinite(x)
+    if not bool(finite.all()):
+        where = (~finite.flatten(1).all(1)).nonzero().flatten().tolist() if x.ndim == 4 else []
+        which = f"{name} {where[:5]}" + (f" ({len(where)} of {len(x)})" if where else "")
         raise DataError(
-            f"{name} cannot be read as an image ({cause}); replace the file or leave it out"
-        ) from None
-
-
-def _from_pil(picture: Any) -> Tensor:
-    """A PIL image to uint8 [1 or 3, height, width]; transparency is shown on white, as viewers do."""
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        rgba = picture.convert("RGBA")
-        picture = need("PIL.Image", "vision").new("RGBA", rgba.size, "white")
-        picture.alpha_composite(rgba)
-    if picture.mode in ("I", "I;16", "F"):
-        array = np.asarray(picture, dtype=np.float32)
-        peak = 65535.0 if array.max() > 255 else 255.0
-        return torch.from_numpy((array / peak * 255).round().astype(np.uint8)).unsqueeze(0)
-    array = np.array(picture.convert("L" if picture.mode in ("1", "L") else "RGB"))
-    x = torch.from_numpy(array)
-    return x.unsqueeze(0) if x.ndim == 2 else x.permute(2, 0, 1)
-
-
-def _check(x: Tensor) -> Tensor:
-    if x.is_floating_point():
-        bad = ~torch.isfinite(x.flatten(1)).all(1) if x.ndim == 4 else ~torch.isfinite(x).all().reshape(1)
-        if bool(bad.any()):
-            where = bad.nonzero().flatten().tolist()[:5]
-            raise DataError(
-                f"images {where} hold NaN or infinite values; every pixel must be a finite number"
-            )
-        if x.numel() and (float(x.min()) < -0.01 or float(x.max()) > 1.01):
-            raise DataError(
-                f"float images run from {float(x.min()):.3g} to {float(x.max()):.3g}; floats must lie in 0..1: "
-                "divide by the largest value, or give uint8"
-            )
+            f"{which if where else name} holds NaN or infinite values; every pixel must be a finite number: "
+            "repair it or leave it out"
+        )
+    if float(x.min()) < -0.01 or float(x.max()) > 1.01:
+        raise DataError(
+            f"{name}: floats run from {float(x.min()):.3g} to {float(x.max()):.3g}; floats must lie in 0..1: "
+            "divide by the largest possible value, or give uint8"
+        )
     return x

@@ -49,6 +49,11 @@ def normalising(name: str, kept: Statistics | None = None) -> Iterator[Statistic
         _THREAD.policy = before
 
 
+def current_policy() -> str:
+    """The policy of this thread's batch norms."""
+    return _THREAD.policy.name
+
+
 class BatchNorm2d(nn.BatchNorm2d):
     """Ioffe and Szegedy (2015), obeying the policy of `normalising`."""
 

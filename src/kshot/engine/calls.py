@@ -31,8 +31,8 @@ def call(module: nn.Module, parameters: Mapping[str, Tensor], *args: Any) -> Any
     skeleton = _SKELETONS.of.get(module)
     if skeleton is None:
         skeleton = _SKELETONS.of[module] = _skeleton(module)
-    if skeleton.training != module.training:
-        skeleton.train(module.training)
+    for mine, theirs in zip(skeleton.modules(), module.modules(), strict=True):
+        mine.training = theirs.training  # part by part: a frozen part stays frozen
     return functional_call(skeleton, {**dict(module.named_buffers()), **parameters}, args)
 
 
@@ -40,6 +40,6 @@ def _skeleton(module: nn.Module) -> nn.Module:
     memo: dict[int, Any] = {}
     for tensor in module.parameters():
         memo[id(tensor)] = nn.Parameter(torch.empty(tensor.shape, device="meta"), requires_grad=False)
-    for tensor in module.buffers():
-        memo[id(tensor)] = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+    for buffer in module.buffers():
+        memo[id(buffer)] = torch.empty(buffer.shape, dtype=buffer.dtype, device="meta")
     return copy.deepcopy(module, memo)

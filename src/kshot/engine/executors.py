@@ -19,6 +19,8 @@ from kshot.errors import SettingError
 
 EXECUTORS = ("auto", "loop", "vmap")
 LossOf = Callable[[Any], Tensor]
+_NUMBERS = 2**24
+"""Numbers of parameters and inputs in one vmap call."""
 
 
 class FallbackWarning(UserWarning):
@@ -26,7 +28,7 @@ class FallbackWarning(UserWarning):
 
 
 def accumulate(
-    module: nn.Module, loss: LossOf, tasks: Sequence[Any], *, executor: str = "auto", chunk: int = 32
+    module: nn.Module, loss: LossOf, tasks: Sequence[Any], *, executor: str = "auto", chunk: int | None = None
 ) -> Tensor:
     """Add the mean meta-gradient of `tasks` to `.grad` of `module` and return the mean loss.
 
@@ -34,7 +36,7 @@ def accumulate(
         loss: one task (a tree of tensors) to a scalar, by way of `module`'s parameters.
         executor: "loop" (memory flat in the number of tasks), "vmap" (fast for small networks), or
             "auto": vmap for several equal-shaped tasks of a module without convolutions, else loop.
-        chunk: tasks per vmap call.
+        chunk: tasks per vmap call; by default all whose gradients fit into 64 MB, and at least 32.
     """
     if executor not in EXECUTORS:
         raise SettingError(f"executor is {executor!r}; choose one of {', '.join(EXECUTORS)}")
@@ -42,7 +44,7 @@ def accumulate(
         executor = "vmap" if _suits_vmap(module, tasks) else "loop"
     if executor == "vmap":
         try:
-            return _by_vmap(module, loss, tasks, chunk)
+            return _by_vmap(module, loss, tasks, chunk or _chunk(module, tasks[0]))
         except (RuntimeError, ValueError) as cause:
             reason = str(cause).splitlines()[0]
             warnings.warn(
@@ -52,12 +54,12 @@ def accumulate(
 
 
 def _by_loop(loss: LossOf, tasks: Sequence[Any]) -> Tensor:
-    total = torch.zeros(())
+    values = []
     for task in tasks:
         value = loss(task) / len(tasks)
         value.backward()  # type: ignore[no-untyped-call]
-        total = total + value.detach().to(total)
-    return total
+        values.append(value.detach())
+    return torch.stack(values).sum()
 
 
 def _by_vmap(module: nn.Module, loss: LossOf, tasks: Sequence[Any], chunk: int) -> Tensor:
@@ -69,7 +71,7 @@ def _by_vmap(module: nn.Module, loss: LossOf, tasks: Sequence[Any], chunk: int) 
         return result
 
     sums = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    total = torch.zeros(())
+    totals = []
     for start in range(0, len(tasks), chunk):
         stacked = _stack(tasks[start : start + chunk])
         detached = {name: p.detach() for name, p in parameters.items()}
@@ -78,11 +80,11 @@ def _by_vmap(module: nn.Module, loss: LossOf, tasks: Sequence[Any], chunk: int) 
         )
         for name, gradient in gradients.items():
             sums[name] += gradient.detach().sum(0)
-        total = total + values.detach().sum().to(total)
+        totals.append(values.detach().sum())
     for name, p in parameters.items():
         mean = sums[name] / len(tasks)
         p.grad = mean if p.grad is None else p.grad + mean
-    return total / len(tasks)
+    return torch.stack(totals).sum() / len(tasks)
 
 
 class _Caller(nn.Module):
@@ -99,6 +101,12 @@ class _Caller(nn.Module):
 
 def _stack(tasks: Sequence[Any]) -> Any:
     return tree.tree_map(lambda *leaves: torch.stack(leaves), *tasks)
+
+
+def _chunk(module: nn.Module, task: Any) -> int:
+    """Small networks wait for calls, not for arithmetic: as many tasks a call as memory lets."""
+    numbers: int = sum(p.numel() for p in module.parameters()) + sum(t.numel() for t in tree.tree_leaves(task))
+    return max(32, _NUMBERS // max(numbers, 1))
 
 
 def _suits_vmap(module: nn.Module, tasks: Sequence[Any]) -> bool:

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 State = dict[str, Tensor]
 
@@ -38,7 +37,8 @@ def table(targets: Tensor, size: int, like: Tensor) -> Tensor:
     """Targets as numbers [n, size]: class indices become one-hot rows."""
     if targets.is_floating_point():
         return targets.to(like.dtype)
-    return F.one_hot(targets, size).to(like.dtype)
+    # a comparison instead of F.one_hot, which looks at its values and so cannot run under vmap
+    return (targets.unsqueeze(1) == torch.arange(size, device=targets.device)).to(like.dtype)
 
 
 def class_means(features: Tensor, targets: Tensor, size: int) -> Tensor:

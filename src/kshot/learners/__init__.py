@@ -1,12 +1,15 @@
 """The algorithms, one file each, and the contract they share."""
 
-from kshot.learners.adapted import Adapted, Checked, Evidence, Explanation, Rebased
+from kshot.learners.adapted import Adapted
 from kshot.learners.closed_form import ClosedForm
 from kshot.learners.gradient import GradientLearner
 from kshot.learners.learner import Learner
+from kshot.learners.neural_process import NeuralProcess
 from kshot.learners.protonet import ProtoNet
 from kshot.learners.recipes import anil, boil, fine_tuning, fomaml, maml, meta_sgd, reptile
 from kshot.learners.records import save_learner
+from kshot.learners.results import Checked, Evidence, Explanation, Rebased
+from kshot.learners.transfer import Transfer
 
 __all__ = [
     "Adapted",
@@ -16,8 +19,10 @@ __all__ = [
     "Explanation",
     "GradientLearner",
     "Learner",
+    "NeuralProcess",
     "ProtoNet",
     "Rebased",
+    "Transfer",
     "anil",
     "boil",
     "fine_tuning",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,65 +19,13 @@ from torch import Tensor
 from kshot.errors import DataError, InputWarning, UnsupportedError
 from kshot.learners.learner import Learner, evaluating
 from kshot.learners.records import save_task
+from kshot.learners.results import Checked, Evidence, Explanation, Rebased
 from kshot.tasks import Examples
 from kshot.tasks.examples import join, take
 from kshot.tasks.spaces import Classes, OutputSpace
 
 _CHUNK = 512
 """Inputs encoded at a time: bounds the memory of predicting thousands."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What one support example did for an answer.
-
-    Attributes:
-        id, label: the example.
-        contribution: probability of the answer with the example minus without it; above 0 it spoke for.
-        label_without: the answer had the example never been seen.
-    """
-
-    id: str
-    label: Any
-    contribution: float
-    label_without: Any
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Why an input was answered as it was: every support example, the strongest first.
-
-    `method` says how the contributions were made: by adapting without each example in turn they are
-    exact, for every learner.
-    """
-
-    label: Any
-    probability: float
-    evidence: list[Evidence]
-    method: str = "exact: adapted without each example in turn"
-
-
-@dataclass(frozen=True)
-class Checked:
-    """Which examples with known labels are answered right."""
-
-    right: int
-    total: int
-    wrong: list[tuple[int, Any, Any]]
-    """(place, expected label, given label) of each wrong answer."""
-
-    @property
-    def passed(self) -> bool:
-        return self.right == self.total
-
-
-@dataclass(frozen=True)
-class Rebased:
-    """What moving to another base changed: the new task, and how many support labels it gets right."""
-
-    task: Adapted
-    before: Checked
-    after: Checked
 
 
 @dataclass(frozen=True)
@@ -107,9 +55,9 @@ class Adapted:
         learner.check_space(space)
         read = learner.encoder.read(inputs)
         Examples(read, targets)
-        if len(read) == 0:
-            raise DataError("0 examples were given; adapting needs at least one example per class")
+        _some(read)
         space.encode(targets)
+        _each_class(space, targets)
         embedded = _embed(learner, read, check=True)
         return cls._solved(learner, space, read, targets, _names(ids, len(read), ()), embedded)
 
@@ -159,13 +107,17 @@ class Adapted:
 
         Raises:
             UnsupportedError: the answer is not a class.
+            DataError: more than one input.
         """
         space = self.space
         if not isinstance(space, Classes):
             raise UnsupportedError(
                 f"explain() answers for classes; this task answers with {type(space).__name__}"
             )
-        query = _embed(self.learner, self.learner.encoder.read(_single(inputs)))
+        read = self.learner.encoder.read(_single(inputs, self.learner.encoder.modality))
+        if len(read) != 1:
+            raise DataError(f"explain() got {len(read)} inputs; it explains one: give inputs[:1] or [input]")
+        query = _embed(self.learner, read)
         answer = self._decode(self._outputs(query))
         column = space.labels.index(answer.labels[0])
         probability = float(answer.probabilities[0, column])
@@ -186,10 +138,9 @@ class Adapted:
         """A new task that has seen these examples too; new labels become new classes."""
         read = self.learner.encoder.read(inputs)
         Examples(read, targets)
-        old, new = list(self.targets), list(targets)
-        space = Classes.of([*old, *new]) if isinstance(self.space, Classes) else self.space
-        if isinstance(self.space, Classes) and set(space.labels) <= set(self.space.labels):
-            space = self.space
+        _some(read)
+        new = list(targets)
+        space = _space_of(self.space, [*self.targets, *new])
         space.encode(new)
         embedded = torch.cat([self.embedded, _embed(self.learner, read, check=True)])
         names = (*self.ids, *_names(ids, len(read), self.ids))
@@ -200,7 +151,7 @@ class Adapted:
         """A new task that never saw the examples of these ids; a class without examples goes.
 
         Raises:
-            DataError: an unknown id, or nothing would be left.
+            DataError: an unknown id, or less than two classes would be left.
         """
         gone = {ids} if isinstance(ids, str) else set(ids)
         unknown = sorted(gone - set(self.ids))
@@ -209,19 +160,26 @@ class Adapted:
         places = {place for place, name in enumerate(self.ids) if name in gone}
         if len(places) == len(self):
             raise DataError(f"removing {len(places)} examples would leave none; a task needs at least one")
-        return self._without(places)
+        left = self._without(places)
+        _each_class(left.space, left.targets)
+        return left
 
     def _without(self, places: set[int]) -> Adapted:
         keep = [place for place in range(len(self)) if place not in places]
         targets = take(self.targets, keep)
-        space = Classes.of(targets) if isinstance(self.space, Classes) else self.space
+        space = _space_of(self.space, targets)
         ids = tuple(self.ids[place] for place in keep)
         return self._solved(
             self.learner, space, take(self.inputs, keep), targets, ids, self.embedded[torch.tensor(keep)]
         )
 
     def check(self, inputs: Any, targets: Any) -> Checked:
-        """Ask examples whose labels are known, and list the wrong answers."""
+        """Ask examples whose answers are known, and list the wrong ones (or the space's metrics)."""
+        if not isinstance(self.space, Classes):
+            read = self.learner.encoder.read(inputs)
+            Examples(read, targets)
+            outputs = self._outputs(_embed(self.learner, read))
+            return Checked(0, 0, [], self.space.metrics(outputs, self.space.encode(targets)))
         given = self.predict(inputs).labels
         expected = [_plain(t) for t in targets]
         Examples(given, expected)
@@ -298,11 +256,48 @@ def _names(ids: Sequence[str] | None, count: int, taken: tuple[str, ...]) -> tup
     return names
 
 
-def _single(inputs: Any) -> Any:
+def _single(inputs: Any, modality: str) -> Any:
     """One input, also where the caller indexed it out of a batch."""
-    if isinstance(inputs, Tensor | np.ndarray) and inputs.ndim in (1, 2):
+    axes = (1, 2) if modality == "image" else (1,)
+    if isinstance(inputs, Tensor | np.ndarray) and inputs.ndim in axes:
         return inputs[None]
     return inputs
+
+
+def _some(read: Any) -> None:
+    if len(read) == 0:
+        raise DataError("0 examples were given; adapting needs at least one example per class")
+
+
+def _each_class(space: OutputSpace, targets: Any) -> None:
+    """Raise DataError unless there are two classes or more, each with an example."""
+    if not isinstance(space, Classes):
+        return
+    if len(space.labels) < 2:
+        raise DataError(
+            f"the classes are {list(space.labels)}; telling apart needs at least two: give examples of another class"
+        )
+    without = set(space.labels) - set(Classes.of(targets).labels)
+    if without:
+        raise DataError(
+            f"class {sorted(map(str, without))[0]!r} has 0 examples; each class needs at least one: "
+            "give an example of it, or leave the class out"
+        )
+
+
+def _space_of(space: OutputSpace, targets: Any) -> OutputSpace:
+    """`space` for these targets: classes that occur, in the order that adapting to them afresh gives.
+
+    An order of the caller's own stays, with new classes behind, so that removing an example never
+    shuffles the rows of a trained head.
+    """
+    if not isinstance(space, Classes):
+        return space
+    found = Classes.of(targets)
+    if list(space.labels) == sorted(space.labels):
+        return found
+    kept = [label for label in space.labels if label in found.labels]
+    return Classes((*kept, *(label for label in found.labels if label not in kept)))
 
 
 def _plain(target: Any) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kshot.adaptation import Subset, norm_parameters, subset
-from kshot.encoders import Encoder, normalising
+from kshot.encoders import BatchNorm2d, Encoder, normalising
 from kshot.engine import call, descend, rates, rows_like, same_gradient
 from kshot.errors import DataError, SettingError
 from kshot.learners.learner import Learner
@@ -75,6 +75,7 @@ class GradientLearner(Learner):
         nn.init.zeros_(self.head.bias)
         self.subset = subset(moves)
         self.norms = norm_parameters(encoder, _BODY)
+        self.normalises = any(isinstance(m, BatchNorm2d) for m in encoder.modules())
         self._rates = (rates, rate)
         self.rates = _rates(rates, rate)
         self.rates.make(
@@ -106,6 +107,8 @@ class GradientLearner(Learner):
 
         start = self.subset.initial(parameters, self.norms)
         moving, _ = descend(loss, start, steps=self.steps, rates=self.rates, order=self.order)
+        if not self.normalises:
+            return Moved(moving, [])
         with normalising("record") as statistics:
             call(self.encoder, _body(self.subset.apply(parameters, moving)), support.inputs)
         return Moved(moving, statistics)
@@ -120,13 +123,13 @@ class GradientLearner(Learner):
         """Query loss after adapting; for order 0 a loss whose gradient is start minus result (Reptile)."""
         if self.order:
             return super().loss(task)
-        if task.support is None:
-            raise DataError(f"task {task.name!r} has no support to adapt to")
+        if task.support is None or task.query is None:
+            raise DataError(f"task {task.name!r} lacks a support or a query; training needs both")
         start = self.subset.initial(self._start(task.space.size), self.norms)
-        moved = self.solve(task.support, task.space).moving
-        pull = {name: value - moved[name] for name, value in start.items()}
-        outputs, targets = self.answer(task)
-        return same_gradient(start, pull, task.space.loss(outputs, targets))
+        state = self.solve(task.support, task.space)
+        pull = {name: value - state.moving[name] for name, value in start.items()}
+        outputs = self.respond(state, task.query.inputs, task.space)
+        return same_gradient(start, pull, task.space.loss(outputs, task.query.targets))
 
     def _start(self, size: int) -> dict[str, Tensor]:
         """Parameters of body and head, the head with `size` rows."""

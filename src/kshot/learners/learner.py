@@ -6,9 +6,11 @@ A learner is written for one task; the engine makes it many. A new one sets `kin
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -33,12 +35,19 @@ class Learner(nn.Module, ABC):
         encoder: owns the inputs.
         temperature, threshold: meta-learned over tasks after training (see `kshot.trust`): what turns
             scores into probabilities, and the score under which an input is unknown.
+        seen: range of the encoder's input statistics in training, [2, statistics]; empty before.
+        name, card: what a loaded base is called, and how it was made.
     """
 
     kind: ClassVar[str]
     regime: str = "inductive"
     """"transductive" where the answer to one query depends on the other queries."""
     spaces: ClassVar[tuple[type[OutputSpace], ...]] = (Classes,)
+    temperature: Tensor
+    threshold: Tensor
+    seen: Tensor
+    name: str = ""
+    card: Mapping[str, Any] = MappingProxyType({})
     inner_gradient: ClassVar[bool] = False
     """True where the loss itself contains a gradient."""
 
@@ -106,6 +115,16 @@ class Learner(nn.Module, ABC):
             task.space, self._tensors(task.support, task), self._tensors(task.query, task), name=task.name
         )
 
+    def prepare_many(self, tasks: Sequence[Task]) -> list[Task]:
+        """`prepare` for each. Alike tasks of tensors are read in one go: small networks wait for little else."""
+        if len(tasks) < 2 or not _alike(tasks):
+            return [self.prepare(task) for task in tasks]
+        first = tasks[0]
+        joined = Task(first.space, _joined([t.support for t in tasks]), _joined([t.query for t in tasks]))
+        ready = self.prepare(joined)
+        parts = zip(_split(ready.support, len(tasks)), _split(ready.query, len(tasks)), strict=True)
+        return [Task(t.space, *both, name=t.name) for t, both in zip(tasks, parts, strict=True)]
+
     def _tensors(self, examples: Examples | None, task: Task) -> Examples | None:
         if examples is None:
             return None
@@ -169,21 +188,61 @@ class Learner(nn.Module, ABC):
         """Numbers for floating-point targets, else the classes that occur."""
         if Numbers in self.spaces and _real(targets):
             first = targets[0]
-            return Numbers(len(first) if hasattr(first, "__len__") and getattr(first, "ndim", 1) else 1)
+            return Numbers(len(first) if hasattr(first, "__len__") and getattr(first, "ndim", 1) > 0 else 1)
         return Classes.of(targets)
+
+
+_LOCK = threading.Lock()
+_HELD: dict[nn.Module, list[int]] = {}
+"""Parts held in eval mode: how many calls hold each, and whether it was training before the first."""
 
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Run in eval mode and put the mode back; a module already in eval mode is not touched at all."""
-    if not module.training:
-        yield
-        return
-    module.eval()
+    """Run in eval mode and put the mode of every part back, also when several threads do so at once."""
+    parts = list(module.modules())
+    with _LOCK:
+        for part in parts:
+            _HELD.setdefault(part, [0, part.training])[0] += 1
+            part.training = False
     try:
         yield
     finally:
-        module.train()
+        with _LOCK:
+            for part in parts:
+                held = _HELD[part]
+                held[0] -= 1
+                if not held[0]:
+                    part.training = bool(_HELD.pop(part)[1])
+
+
+def _alike(tasks: Sequence[Task]) -> bool:
+    """Do all tasks hold tensors of the same shapes in an equal space, so that they can be prepared together?"""
+    return len({_layout(task) for task in tasks}) == 1 and _layout(tasks[0]) is not None
+
+
+def _layout(task: Task) -> tuple[Any, ...] | None:
+    if type(task) is not Task or task.support is None or task.query is None:
+        return None
+    support, query = task.support, task.query
+    parts = (support.inputs, support.targets, query.inputs, query.targets)
+    if not all(isinstance(part, Tensor) for part in parts):
+        return None
+    return (task.space, *((part.shape, part.dtype) for part in parts))
+
+
+def _joined(parts: Sequence[Examples | None]) -> Examples:
+    some = [part for part in parts if part is not None]
+    return Examples(torch.cat([part.inputs for part in some]), torch.cat([part.targets for part in some]))
+
+
+def _split(examples: Examples | None, count: int) -> list[Examples]:
+    assert examples is not None
+    size = len(examples) // count
+    inputs, targets = (
+        part.unflatten(0, (count, size)).unbind() for part in (examples.inputs, examples.targets)
+    )
+    return [Examples(x, y) for x, y in zip(inputs, targets, strict=True)]
 
 
 def _to(targets: Any, like: Tensor) -> Any:
@@ -198,5 +257,4 @@ def _real(targets: Any) -> bool:
     kind = getattr(getattr(targets, "dtype", None), "kind", None)
     if kind is not None:
         return bool(kind == "f")
-    first = targets[0] if len(targets) else None
-    return isinstance(first, float) or (isinstance(first, list | tuple) and bool(first))
+    return any(isinstance(t, float) or (isinstance(t, list | tuple) and bool(t)) for t in targets)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kshot import storage
+from kshot.encoders.encoder import tensor_bytes
 from kshot.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -36,12 +37,12 @@ def learner_record(learner: Learner, card: Mapping[str, Any] | None = None) -> R
 
 def fingerprint(learner: Learner) -> str:
     """SHA-256 of a base: kind, settings, encoder and every weight. Equal bases answer alike."""
-
     digest = hashlib.sha256(json.dumps([learner.kind, learner.config()], sort_keys=True).encode())
     digest.update(learner.encoder.fingerprint().encode())
     for name, tensor in sorted(learner.state_dict().items()):
         if not name.startswith("encoder."):
-            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor_bytes(tensor))
     return digest.hexdigest()
 
 
@@ -55,11 +56,11 @@ def task_record(task: Adapted, include_base: bool) -> Record:
         "ids": list(task.ids),
         "digests": [encoder.digest(item) for item in items],
         "modality": encoder.modality,
-        "base": {"name": getattr(task.learner, "name", ""), "fingerprint": fingerprint(task.learner)},
+        "base": {"name": task.learner.name, "fingerprint": fingerprint(task.learner)},
     }
     tensors = {**_inputs(items, manifest), **_targets(task.targets, manifest)}
     if include_base:
-        base, weights = learner_record(task.learner, getattr(task.learner, "card", None))
+        base, weights = learner_record(task.learner, task.learner.card)
         manifest["base"]["record"] = base
         tensors |= {f"base/{name}": t for name, t in weights.items()}
     return manifest, tensors
@@ -92,6 +93,4 @@ def save_learner(learner: Learner, path: Path, card: Mapping[str, Any] | None = 
     """Write a base to `path`, in one step."""
     if not learner.kind:
         raise UnsupportedError(f"{type(learner).__name__} has no kind; set one to save it")
-    return storage.write(
-        path, *learner_record(learner, card if card is not None else getattr(learner, "card", None))
-    )
+    return storage.write(path, *learner_record(learner, card if card is not None else learner.card))

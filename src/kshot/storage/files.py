@@ -1,7 +1,8 @@
 """Tensors and JSON in one file that is whole or not there, and that notices one flipped byte.
 
-The format is safetensors with the manifest as its metadata, so any safetensors tool opens it. The
-manifest's `sha256` covers the whole file with its own 64 digits set to zero.
+The format is safetensors, so any safetensors tool opens it. Its metadata has one entry, `kshot`: 64
+digits of SHA-256 over the whole file with these digits set to zero, then the manifest, a JSON object.
+(One entry, because safetensors writes several in random order; so equal content gives equal bytes.)
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,18 @@ from kshot.errors import BundleError
 FORMAT = 1
 """Version of the format; a file with a higher number is refused."""
 
-_ZERO = "0" * 64
+_ZERO = b"0" * 64
+_KEY = b'"kshot":"'
+_LARGEST_HEADER = 2**27
+_LEFTOVER = ".kshot-part-"
+"""Files being written start with this; after a kill -9 one may stay."""
 
 
 def write(path: Path, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Path:
     """Write a file in one step: beside its place first, then renamed. On any error nothing is left.
 
     Raises:
-        BundleError: the disk is full or the folder cannot be written.
+        BundleError: the disk is full or the folder cannot be written; the manifest is no JSON.
     """
     return replace_file(path, pack(manifest, tensors))
 
@@ -41,11 +46,15 @@ def pack(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
     """The bytes of a file."""
     # a view would drag its whole storage along, and with it other tasks' examples
     clean = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    text = json.dumps({**manifest, "format": FORMAT}, sort_keys=True, ensure_ascii=True)
-    blob = save_tensors(clean, {"manifest": text, "sha256": _ZERO})
+    try:
+        text = json.dumps({**manifest, "format": FORMAT}, sort_keys=True, ensure_ascii=True)
+    except (TypeError, ValueError) as cause:
+        raise BundleError(
+            f"this cannot be saved ({cause}); a saved file holds tensors, strings and numbers only"
+        ) from cause
+    blob = save_tensors(clean, {"kshot": _ZERO.decode() + text})
     place = _digest_place(blob)
-    digest = hashlib.sha256(blob).hexdigest().encode()
-    return blob[:place] + digest + blob[place + 64 :]
+    return blob[:place] + _digest(blob, place).encode() + blob[place + 64 :]
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -65,56 +74,90 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def unpack(blob: bytes, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Manifest and tensors out of a file's bytes; `name` is for messages."""
-    header = _header(blob, name)
-    place = _digest_place(blob)
-    if hashlib.sha256(blob[:place] + _ZERO.encode() + blob[place + 64 :]).hexdigest() != header["sha256"]:
-        raise BundleError(f"{name} is damaged: its checksum does not fit its content; fetch or save it again")
-    manifest = json.loads(header["manifest"])
-    if manifest["format"] > FORMAT:
+    try:
+        digest, text = _header(blob)
+        if _digest(blob, _digest_place(blob)) != digest:
+            raise ValueError("its checksum does not fit its content")
+        return _manifest(text, name), load_tensors(blob)
+    except BundleError:
+        raise
+    except (ValueError, KeyError, TypeError, SafetensorError, RecursionError) as cause:
         raise BundleError(
-            f"{name} has format {manifest['format']}; this kshot reads up to {FORMAT}: upgrade kshot to open it"
-        )
-    return manifest, load_tensors(blob)
+            f"{name} is not a whole kshot file: damaged or cut off ({cause}); fetch or save it again"
+        ) from cause
+
+
+def peek(path: Path) -> dict[str, Any] | None:
+    """The manifest of a file without its tensors and without checking it; None for any other file.
+
+    For looking through a folder; `read` what is to be used.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.read(8)
+            _, text = _header(size + file.read(min(int.from_bytes(size, "little"), _LARGEST_HEADER)))
+            return _manifest(text, str(path))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def replace_file(path: Path, data: bytes) -> Path:
     """Write bytes so that `path` holds either all of them or what it held before."""
-    temporary = None
+    temporary = path.parent / f"{_LEFTOVER}{secrets.token_hex(8)}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as cause:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+        _remove(temporary)
         raise BundleError(
             f"{path} cannot be written ({cause.strerror or cause}); {len(data)} bytes are needed, nothing was "
             "changed: free space or choose another place"
         ) from cause
+    except BaseException:
+        _remove(temporary)
+        raise
     return path
 
 
-def _header(blob: bytes, name: str) -> dict[str, str]:
-    try:
-        size = int.from_bytes(blob[:8], "little")
-        found: dict[str, str] = json.loads(blob[8 : 8 + size])["__metadata__"]
-        if not {"manifest", "sha256"} <= set(found) or blob.find(b'"sha256":"') < 0:
-            raise KeyError("manifest")
-        load_tensors(blob)
-        return found
-    except (ValueError, KeyError, TypeError, SafetensorError, UnicodeDecodeError, RecursionError) as cause:
-        raise BundleError(f"{name} is not a whole kshot file ({cause}); fetch or save it again") from cause
+def remove_leftovers(folder: Path) -> None:
+    """Delete what a killed process left half-written in `folder`; nobody else may be writing there."""
+    for leftover in folder.glob(f"{_LEFTOVER}*"):
+        _remove(leftover)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _header(blob: bytes) -> tuple[str, str]:
+    """Digest and manifest as they stand in the file."""
+    size = int.from_bytes(blob[:8], "little")
+    text: str = json.loads(blob[8 : 8 + size])["__metadata__"]["kshot"]
+    return text[:64], text[64:]
+
+
+def _manifest(text: str, name: str) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads(text)
+    if manifest["format"] > FORMAT:
+        raise BundleError(
+            f"{name} has format {manifest['format']}; this kshot reads up to {FORMAT}: upgrade kshot to open it"
+        )
+    return manifest
 
 
 def _digest_place(blob: bytes) -> int:
-    key = b'"sha256":"'
     header = 8 + int.from_bytes(blob[:8], "little")
-    return blob.index(key, 0, header) + len(key)
+    return blob.index(_KEY, 0, min(header, len(blob))) + len(_KEY)
 
 
-__all__ = ["FORMAT", "pack", "read", "replace_file", "unpack", "write"]
+def _digest(blob: bytes, place: int) -> str:
+    """SHA-256 of the file with the 64 digits at `place` set to zero."""
+    digest, view = hashlib.sha256(), memoryview(blob)
+    for part in (view[:place], _ZERO, view[place + 64 :]):
+        digest.update(part)
+    return digest.hexdigest()

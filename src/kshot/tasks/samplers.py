@@ -6,6 +6,7 @@ class. Randomness is passed in, so a saved generator state resumes the very same
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -85,6 +86,7 @@ class NWayKShot:
         Ranks of random numbers are random permutations, so one `topk` replaces count x ways calls;
         places beyond a class's size get no chance.
         """
+        self.check(sizes.tolist())
         noise = torch.rand(count, len(sizes), generator=generator)
         classes = noise.topk(self.ways, dim=1).indices
         limit = sizes[classes]
@@ -99,7 +101,8 @@ class VariableWayShot:
 
     Ways are uniform in [min_ways, max_ways]. The query is balanced, with at most `max_queries` a
     class and at most half of the smallest class. The support size is random under `max_support`,
-    spread over classes by their size times a random factor, at least one shot a class.
+    spread over classes by their size times a random factor in 1/2 .. 2, at least one shot a class.
+    Unlike there, `max_support_per_class` bounds a class's shots too, not only what it adds to the total.
     """
 
     min_ways: int = 5
@@ -110,7 +113,9 @@ class VariableWayShot:
 
     def __post_init__(self) -> None:
         _at_least("min_ways", self.min_ways, 2)
+        _at_least("max_ways", self.max_ways, 2)
         _at_least("max_queries", self.max_queries, 1)
+        _at_least("max_support", self.max_support, 2)
         _at_least("max_support_per_class", self.max_support_per_class, 1)
         if self.max_ways < self.min_ways:
             raise SettingError(f"max_ways is {self.max_ways}, min_ways {self.min_ways}; raise max_ways")
@@ -140,13 +145,13 @@ class VariableWayShot:
         return [self._class(c, sizes[c], s, queries, generator) for c, s in zip(chosen, shots, strict=True)]
 
     def _shots(self, left: list[int], generator: torch.Generator) -> list[int]:
-        share = float(torch.rand((), generator=generator)) or 1.0
-        total = sum(min(self.max_support_per_class, -int(-share * n // 1)) for n in left)
+        """|S| = min(max_support, sum_c ceil(beta min(cap, n_c))), then |S_c| = floor(R_c (|S| - ways)) + 1."""
+        beta = 1.0 - float(torch.rand((), generator=generator))  # in (0, 1]
+        total = sum(math.ceil(beta * min(self.max_support_per_class, n)) for n in left)
         budget = min(self.max_support, total) - len(left)
-        low, high = torch.log(torch.tensor(0.5)), torch.log(torch.tensor(2.0))
-        factors = torch.exp(low + (high - low) * torch.rand(len(left), generator=generator))
-        weights = factors * torch.tensor(left, dtype=torch.float)
-        extra = (weights / weights.sum() * max(budget, 0)).floor().long().tolist()
+        exponents = 2 * torch.rand(len(left), generator=generator, dtype=torch.float64) - 1
+        weights = 2**exponents * torch.tensor(left, dtype=torch.float64)
+        extra = (weights / weights.sum() * budget).floor().long().tolist()
         return [min(1 + e, n, self.max_support_per_class) for e, n in zip(extra, left, strict=True)]
 
     @staticmethod

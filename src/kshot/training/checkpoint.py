@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from kshot import storage
-from kshot.errors import CheckpointError
+from kshot.errors import BundleError, CheckpointError
 
 NAME = "checkpoint.kshot"
+LOG = "log.jsonl"
 
 
 def save(
@@ -23,7 +24,11 @@ def save(
     optimizer: torch.optim.Optimizer,
     generators: Mapping[str, torch.Generator],
 ) -> None:
-    """Write modules, optimizer and generators with `progress` (JSON)."""
+    """Write modules, optimizer and generators with `progress` (JSON).
+
+    Raises:
+        CheckpointError: the disk is full or the folder cannot be written; the file before it is as it was.
+    """
     tensors: dict[str, Tensor] = {}
     for name, module in modules.items():
         tensors |= {f"{name}/{key}": value for key, value in module.state_dict().items()}
@@ -31,26 +36,35 @@ def save(
         tensors |= {f"optimizer/{number}/{key}": torch.as_tensor(value) for key, value in state.items()}
     for name, rng in generators.items():
         tensors[f"generator/{name}"] = rng.get_state()
-    storage.write(folder / NAME, {"what": "checkpoint", "progress": dict(progress)}, tensors)
+    try:
+        storage.write(folder / NAME, {"what": "checkpoint", "progress": dict(progress)}, tensors)
+    except BundleError as cause:
+        raise CheckpointError(f"the checkpoint was not saved: {cause}") from cause
 
 
 def load(folder: Path, configuration: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     """Progress and tensors of the checkpoint in `folder`; None where there is none.
 
     Raises:
-        CheckpointError: it was made with another configuration.
+        CheckpointError: it is damaged, or was made with another configuration.
     """
+    storage.remove_leftovers(folder)
     path = folder / NAME
     if not path.exists():
         return None
-    manifest, tensors = storage.read(path)
-    progress = manifest["progress"]
-    known = json.loads(json.dumps(configuration))
-    if progress["configuration"] != known:
-        changed = _differences(progress["configuration"], known)
+    try:
+        manifest, tensors = storage.read(path)
+        progress: dict[str, Any] = manifest["progress"]
+        there = progress["configuration"]
+    except (BundleError, KeyError, TypeError) as cause:
         raise CheckpointError(
-            f"{folder} holds a run with other settings ({changed}); use the same settings to resume it, "
-            "or another folder to start anew"
+            f"the checkpoint in {folder} cannot be used: {cause}; use another folder to start anew"
+        ) from cause
+    here = json.loads(json.dumps(configuration))
+    if there != here:
+        raise CheckpointError(
+            f"{folder} holds another run ({differences(there, here)}); use the same settings, learner and data "
+            "to resume it, or another folder to start anew"
         )
     return progress, tensors
 
@@ -66,11 +80,37 @@ def restore(
         own = {k.removeprefix(f"{name}/"): t for k, t in tensors.items() if k.startswith(f"{name}/")}
         _resize_seen(module, own)
         module.load_state_dict(own)
-    state = optimizer.state_dict()
-    state["state"] = _optimizer_state(tensors)
-    optimizer.load_state_dict(state)
+    _restore_optimizer(optimizer, tensors)
     for name, rng in generators.items():
         rng.set_state(tensors[f"generator/{name}"])
+
+
+def rewrite_log(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Make the log say what the checkpoint knows: a killed run may have logged more, or half a line."""
+    path = folder / LOG
+    if not history and not path.exists():
+        return
+    lines = [json.dumps({**entry, "step": int(entry["step"])}) + "\n" for entry in history]
+    try:
+        storage.replace_file(path, "".join(lines).encode())
+    except BundleError as cause:
+        raise CheckpointError(str(cause)) from cause
+
+
+def differences(there: Any, here: Any, path: str = "") -> str:
+    """What two JSON values do not agree on, in words.
+
+    >>> differences({"settings": {"steps": 5}}, {"settings": {"steps": 6}})
+    'settings.steps is 5 there, 6 here'
+    """
+    if isinstance(there, dict) and isinstance(here, dict):
+        parts = [
+            differences(there.get(k), here.get(k), f"{path}.{k}".strip("."))
+            for k in dict.fromkeys([*there, *here])
+            if there.get(k) != here.get(k)
+        ]
+        return "; ".join(parts[:5])
+    return f"{path} is {there!r} there, {here!r} here"
 
 
 def _resize_seen(module: nn.Module, own: Mapping[str, Tensor]) -> None:
@@ -79,21 +119,20 @@ def _resize_seen(module: nn.Module, own: Mapping[str, Tensor]) -> None:
         module.seen = torch.zeros_like(own["seen"])
 
 
-def _optimizer_state(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    out: dict[int, dict[str, Tensor]] = {}
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    found: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer/"):
             _, number, name = key.split("/", 2)
-            out.setdefault(int(number), {})[name] = value
-    return out
+            found.setdefault(int(number), {})[name] = _laid_out_like(value, parameters[int(number)])
+    state = optimizer.state_dict()
+    state["state"] = found
+    optimizer.load_state_dict(state)
 
 
-def _differences(old: Any, new: Any, path: str = "") -> str:
-    if isinstance(old, dict) and isinstance(new, dict):
-        parts = [
-            _differences(old.get(k), new.get(k), f"{path}.{k}".strip("."))
-            for k in sorted({*old, *new})
-            if old.get(k) != new.get(k)
-        ]
-        return "; ".join(parts[:5])
-    return f"{path} is {old!r} there, {new!r} here"
+def _laid_out_like(value: Tensor, parameter: Tensor) -> Tensor:
+    """In the parameter's memory order: another order may round differently, and the run would not be the same."""
+    if value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)

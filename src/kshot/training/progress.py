@@ -1,4 +1,7 @@
-"""What a person sees of a long run: a bar with the time left, and a line per validation."""
+"""What a person sees of a long run: a bar with the time left, and a line per epoch.
+
+An epoch is the span between two validations; a meta-learning run has no pass over its data.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +12,33 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+
+from kshot.training.settings import Settings
+
+_QUIET = 30.0
+"""Seconds between lines inside an epoch, where there is no live bar."""
 
 
 class Progress:
-    """Shows steps of a run; on a terminal a live bar, elsewhere a line now and then."""
+    """Shows how far a run is; on a terminal a live bar, elsewhere a line now and then. Writes to standard error."""
 
-    def __init__(self, steps: int, *, show: bool) -> None:
-        self.steps, self.show = steps, show
-        self.console = Console(file=sys.stderr)
+    def __init__(self, settings: Settings, *, show: bool) -> None:
+        self.settings, self.show = settings, show
+        self.console = Console(file=sys.stderr, soft_wrap=True)
         self.live = show and self.console.is_terminal
-        self.started = time.monotonic()
-        self.first = 0
+        self.first = self.step = 0
+        self.begun = self.spoken = time.monotonic()
         self.bar = Bar(
-            TextColumn("meta-training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}"), console=self.console, disable=not self.live,
+            TextColumn("{task.description}"), BarColumn(20), TimeRemainingColumn(),
+            console=self.console, disable=not self.live,
         )  # fmt: skip
-        self.task = self.bar.add_task("", total=steps, loss=float("nan"))
+        self.task = self.bar.add_task(self._where(0), total=settings.steps)
 
     def __enter__(self) -> Progress:
+        self.begun = self.spoken = time.monotonic()
         self.bar.start()
-        self.started = time.monotonic()
         return self
 
     def __exit__(
@@ -40,32 +48,47 @@ class Progress:
 
     def resumed(self, step: int) -> None:
         """Training goes on from a checkpoint."""
-        self.first = step
-        if self.show:
-            self.console.print(f"resumed at step {step} of {self.steps}")
+        self.first = self.step = step
+        self._line(f"resumed at step {step} of {self.settings.steps}")
+        self.bar.update(self.task, completed=step)
 
-    def advance(self, step: int, loss: float, epoch: int) -> None:
-        """One more step is done."""
-        if self.live:
-            self.bar.update(self.task, completed=step, loss=loss)
-
-    def validated(self, step: int, entry: Mapping[str, Any]) -> None:
-        """A validation is done: the epoch line."""
+    def advance(self, step: int, loss: float) -> None:
+        """One more step is done; `loss` is its train loss."""
+        self.step = step
         if not self.show:
             return
-        done = max(step - self.first, 1)
-        left = (time.monotonic() - self.started) / done * (self.steps - step)
-        parts = [f"train loss {entry['loss']:.4f}"]
+        text = f"{self._where(step)}  train loss {loss:.4f}"
+        if self.live:
+            self.bar.update(self.task, completed=step, description=text)
+        elif time.monotonic() - self.spoken > _QUIET:
+            self._line(f"{text}  {self._left()}")
+
+    def validated(self, step: int, entry: Mapping[str, Any]) -> None:
+        """A validation is done: the epoch's line."""
+        parts = [self._where(step), f"train loss {entry['loss']:.4f}"]
         if "validation_loss" in entry:
             parts.append(f"validation loss {entry['validation_loss']:.4f}")
         for name, value in entry.items():
             if name.startswith("validation_") and name not in ("validation_loss", "validation_half"):
                 parts.append(f"{name.replace('_', ' ')} {value:.4f} +- {entry['validation_half']:.4f}")
-        self.console.print(
-            f"step {step}/{self.steps}  {'  '.join(parts)}  {_clock(left)} left", highlight=False
+        self._line("  ".join([*parts, self._left()]))
+
+    def _where(self, step: int) -> str:
+        """Epoch i/n, task j/m of all tasks."""
+        settings = self.settings
+        epoch = max(1, -(-step // settings.validate_every))
+        return (
+            f"Epoch {epoch}/{settings.epochs}  task {step * settings.meta_batch}/"
+            f"{settings.steps * settings.meta_batch}"
         )
 
+    def _left(self) -> str:
+        done = max(self.step - self.first, 1)
+        seconds = (time.monotonic() - self.begun) / done * (self.settings.steps - self.step)
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes}:{rest:02d} left"
 
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"
+    def _line(self, text: str) -> None:
+        if self.show:
+            self.console.print(text, highlight=False)
+            self.spoken = time.monotonic()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from kshot.engine import EXECUTORS
 from kshot.errors import SettingError
 
 SCHEDULES = ("cosine", "constant", "step")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Settings:
         validate_every: steps between validations. validation_tasks: tasks per validation.
         patience: validations without improvement before training stops; None: never.
         executor: see `kshot.engine.accumulate`. seed: decides everything random.
-        precision: "float32", or "bfloat16" for mixed precision where the device has it.
+        precision: "float32" (the learner's own number type), or "bfloat16": convolutions and matrix products
+            in mixed precision where the device has it; weights and their updates keep their type.
     """
 
     steps: int = 1000
@@ -43,16 +45,36 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("steps", "meta_batch", "validate_every", "validation_tasks"):
-            value = getattr(self, name)
-            if value < 1:
-                raise SettingError(f"{name} is {value!r}; it must be at least 1")
-        if not self.rate > 0:
-            raise SettingError(f"rate is {self.rate!r}; it must be above 0, for example 0.001")
-        if not 0 <= self.average < 1:
+            _whole(name, getattr(self, name), 1)
+        if self.patience is not None:
+            _whole("patience", self.patience, 1)
+        _whole("seed", self.seed, 0)
+        _above_zero("rate", self.rate, "0.001")
+        if self.clip is not None:
+            _above_zero("clip", self.clip, "10")
+        if not _number(self.weight_decay) or self.weight_decay < 0:
+            raise SettingError(
+                f"weight_decay is {self.weight_decay!r}; it is a number of at least 0, for example 0.0005"
+            )
+        if not _number(self.average) or not 0 <= self.average < 1:
             raise SettingError(f"average is {self.average!r}; it must lie in 0..1, for example 0.999")
         _choice("schedule", self.schedule, SCHEDULES)
         _choice("executor", self.executor, EXECUTORS)
-        _choice("precision", self.precision, ("float32", "bfloat16"))
+        _choice("precision", self.precision, PRECISIONS)
+
+    @classmethod
+    def of(cls, **settings: Any) -> Settings:
+        """As the constructor; a name that is no setting is a SettingError that lists them."""
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(settings) - set(known))
+        if unknown:
+            raise SettingError(f"{unknown[0]!r} is no setting of fit; choose from {', '.join(known)}")
+        return cls(**settings)
+
+    @property
+    def epochs(self) -> int:
+        """Spans between two validations."""
+        return -(-self.steps // self.validate_every)
 
     def factor(self, step: int) -> float:
         """What the learning rate is multiplied by at a step."""
@@ -64,6 +86,20 @@ class Settings:
     def to_json(self) -> dict[str, Any]:
         """A JSON object; equal settings give equal objects."""
         return asdict(self)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _whole(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise SettingError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+
+
+def _above_zero(name: str, value: Any, example: str) -> None:
+    if not _number(value) or not value > 0:
+        raise SettingError(f"{name} is {value!r}; it must be a number above 0, for example {example}")
 
 
 def _choice(name: str, value: str, choices: tuple[str, ...]) -> None:

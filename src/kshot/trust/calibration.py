@@ -35,8 +35,9 @@ def calibrate(
     with torch.no_grad(), evaluating(learner):
         for _ in range(tasks):
             task = learner.prepare(source.sample(rng))
-            if task.support is not None:
-                profiles.append(learner.encoder.profile(task.support.inputs))
+            shown = task.support if task.support is not None and len(task.support) else task.query
+            if shown is not None:
+                profiles.append(learner.encoder.profile(shown.inputs))
             if isinstance(task.space, Classes):
                 out, goal = learner.answer(task)
                 outputs.append(out.double())

@@ -69,6 +69,12 @@ class Numbers(OutputSpace):
             raise DataError(
                 f"targets have {values.shape[1]} numbers each; this task has {self.dims}: give [n, {self.dims}]"
             )
+        bad = ~torch.isfinite(values).all(1)
+        if bool(bad.any()):
+            raise DataError(
+                f"targets {bad.nonzero().flatten().tolist()[:5]} hold NaN or infinite values; every target must be a "
+                "finite number: fill in or leave out these examples"
+            )
         return values
 
     def loss(self, outputs: Tensor | Gaussian, targets: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""The commands of `kshot`, one small function each; `kshot.cli` puts them together."""

@@ -1,0 +1,218 @@
+"""Commands about bases: train, evaluate, check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from kshot.commandline import recipes, sources
+from kshot.commandline.output import JSON_HELP, SEED_HELP, console, finish, guarded, say, show_table
+from kshot.commandline.prepare import channels_of, task_source
+from kshot.data import Episodes, Pool, inspect
+from kshot.errors import SettingError
+from kshot.evaluation import CrossDomain, cross_domain, write_report
+from kshot.evaluation.baselines import logistic_regression, nearest_mean
+from kshot.evaluation.files import SUFFIXES
+from kshot.evaluation.table import HEAD, NUMERIC, cells
+from kshot.learners import Learner, save_learner
+from kshot.tasks import NWayKShot
+from kshot.tracking import tracker
+from kshot.training import Run, fit
+
+Json = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
+Seed = Annotated[int, typer.Option(help=SEED_HELP)]
+Device = Annotated[
+    str,
+    typer.Option(help="'cpu', 'cuda', ...; 'auto' takes a CUDA card where there is one, else the processor."),
+]
+
+
+@guarded
+def train(
+    data: Annotated[str, typer.Option(help=sources.DATA_HELP)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to save the base.")] = Path("base.kshot"),
+    encoder: Annotated[
+        str, typer.Option(help="The network that sees: conv4, resnet12, resnet50, ...")
+    ] = "conv4",
+    learner: Annotated[str, typer.Option(help=f"How it learns: {', '.join(recipes.LEARNERS)}.")] = "protonet",
+    effort: Annotated[str, typer.Option(help="quick (minutes), normal (an hour) or best (hours).")] = "quick",
+    seed: Seed = 0,
+    size: Annotated[
+        int | None, typer.Option(help="Height and width in pixels that the network sees.")
+    ] = None,
+    ways: Annotated[int, typer.Option(help="Classes per task that the base is judged on.")] = 5,
+    shots: Annotated[int, typer.Option(help="Examples per class that the base is judged on.")] = 1,
+    steps: Annotated[int | None, typer.Option(help="Training steps, instead of the effort's.")] = None,
+    track: Annotated[list[str] | None, typer.Option(help="Also log to tensorboard or wandb.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Meta-train a base of your own, on data with many classes.
+
+    It trains on some classes and is judged on others that it never saw. Ctrl-C stops; the same command goes on.
+    Weights and numbers are float32 on every device.
+
+    Example:  kshot train --data my_photos/ --effort quick -o photos.kshot
+    """
+    found = sources.parts(data, seed=seed)
+    plan = recipes.derive(
+        effort, learner, (found.train, found.validation), ways=ways, shots=shots, steps=steps, seed=seed
+    )
+    say(f"{data}: {len(found.train.classes)} classes to train on, {len(found.validation.classes)} to choose by, "
+        f"{len(found.test.classes)} kept for the end.")  # fmt: skip
+    net = recipes.make_encoder(encoder, size=size, channels=channels_of(found.train), seed=seed)
+    made = recipes.make_learner(learner, net, plan.sampler.ways).to(pick_device(device))
+    show_table(["setting", "value", "why"], plan.reasons)
+    folder = out.with_suffix(".run")
+    run = fit(
+        made,
+        task_source(found.train, plan.sampler, net, training=True),
+        validate=task_source(found.validation, plan.judged, net),
+        folder=folder,
+        trackers=[tracker(name, folder) for name in track or []],
+        settings=plan.settings,
+    )
+    card = _card(data, found, encoder, learner, effort, plan.settings.to_json())
+    save_learner(run.learner, out, card)
+    _trained(run, out, folder, found.test, plan.judged, as_json)
+
+
+def _card(
+    data: str, found: sources.Parts, encoder: str, learner: str, effort: str, settings: Any
+) -> dict[str, Any]:
+    """How a base was made; the classes are named so that nobody judges it on them."""
+    used = {str(c).partition("@")[0] for part in (found.train, found.validation) for c in part.classes}
+    made = {"encoder": encoder, "learner": learner, "effort": effort, "settings": settings}
+    return {"data": found.train.name or data, **made, "classes": sorted(used)}
+
+
+def _trained(run: Run, out: Path, folder: Path, test: Pool, judged: NWayKShot, as_json: bool) -> None:
+    figures: dict[str, Any] = {"file": str(out), "folder": str(folder), "steps": run.history[-1]["step"]}
+    if run.best is not None:
+        say(f"On classes it did not train on: {run.best}")
+        figures |= _figures("kshot", run.best)
+    say(f"Saved {out}; log and checkpoint are in {folder}.")
+    if len(test.classes) >= judged.ways:
+        say(f"Next: kshot evaluate {out} --data DATA --ways {judged.ways} --shots {judged.shots}")
+    finish(figures, as_json)
+
+
+def _figures(name: str, report: Any) -> dict[str, Any]:
+    """Flat figures of a report; accuracies in per cent."""
+    scale = 100.0 if report.metric == "accuracy" else 1.0
+    i = report.interval
+    return {
+        name: scale * i.mean, f"{name}_low": scale * i.low, f"{name}_high": scale * i.high,
+        f"{name}_tasks": i.count, f"{name}_regime": report.regime,
+    }  # fmt: skip
+
+
+@guarded
+def evaluate(
+    base: Annotated[str, typer.Argument(help="A base: 'glyphs' or a .kshot file.")],
+    data: Annotated[list[str], typer.Option(help=sources.DATA_HELP + " Give it several times to compare.")],
+    ways: Annotated[int, typer.Option(help="Classes per task.")] = 5,
+    shots: Annotated[int, typer.Option(help="Examples per class.")] = 1,
+    queries: Annotated[int, typer.Option(help="Pictures to answer per class.")] = 15,
+    tasks: Annotated[int, typer.Option(help="How many random tasks; more make the interval narrower.")] = 600,
+    seed: Seed = 0,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Also judge raw pixels on the same tasks.")
+    ] = False,
+    out: Annotated[
+        list[Path] | None, typer.Option("--out", "-o", help="Report file: .json, .md or .html.")
+    ] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure a base on many random tasks, with a 95 % interval.
+
+    Classes that the base was trained on are left out where its card names them.
+
+    Example:  kshot evaluate glyphs --data digits --shots 5 --out report.html
+    """
+    for file in out or []:
+        if file.suffix.lower() not in SUFFIXES:
+            raise SettingError(
+                f"{file} ends in {file.suffix or 'nothing'!r}; a report is {', '.join(SUFFIXES)}"
+            )
+    learner = sources.base_of(base).to(pick_device(device))
+    learners: dict[str, Learner] = {"kshot": learner}
+    if baselines:
+        learners |= {"nearest_mean": nearest_mean(), "logistic_regression": logistic_regression()}
+    sampler = NWayKShot(ways, shots, queries)
+    tested = {name: _unseen(learner, name, sampler, seed) for name in data}
+    with console().status("measuring ..."):
+        table = cross_domain(learners, tested, tasks=tasks, seed=seed)
+    show_table(HEAD, [cells(row) for row in table.rows], right=NUMERIC)
+    if len(data) > 1:
+        say("")
+        show_table(table.head, table.cells, right=range(2, len(table.head)))
+    for file in out or []:
+        say(f"Report: {write_report(table.rows, file, title=f'{base}: {ways}-way {shots}-shot')}")
+    finish(_flat(table), as_json)
+
+
+def _unseen(learner: Learner, data: str, sampler: NWayKShot, seed: int) -> Episodes:
+    """Tasks of the classes of DATA that the base was not trained on."""
+    pool = sources.pool(data, seed=seed)
+    card = getattr(learner, "card", {})
+    used = set(card.get("classes", ())) if card.get("data") == pool.name else set()
+    kept = [place for place, label in enumerate(pool.classes) if str(label) not in used]
+    if 0 < len(kept) < len(pool.classes):
+        say(f"{data}: {len(pool.classes) - len(kept)} classes that the base was trained on are left out.")
+        pool = pool.only(kept)
+    return Episodes(pool, sampler)
+
+
+def _flat(table: CrossDomain) -> dict[str, Any]:
+    """Flat figures: plain names where there is one kind of data, else with the data behind them."""
+    several = len({row.data for row in table.rows}) > 1
+    out: dict[str, Any] = {}
+    for row in table.rows:
+        out |= _figures(f"{row.learner}_{row.data}" if several else row.learner, row.report)
+    if several:
+        own = [row.report.mean for row in table.rows if row.learner == "kshot"]
+        out = {"kshot": 100 * sum(own) / len(own), **out}
+    return out
+
+
+@guarded
+def check(
+    data: Annotated[str, typer.Argument(help=sources.DATA_HELP)],
+    as_json: Json = False,
+) -> None:
+    """Say what data are, what is wrong with them, and which tasks can be made of them.
+
+    Example:  kshot check my_photos/
+    """
+    found = inspect(sources.pool(data))
+    say(str(found))
+    say("usable" if found.usable else "not usable as it is: see above")
+    flat = {
+        "kshot": found.usable, "kind": found.kind, "examples": found.examples, "classes": found.classes,
+        "unreadable": len(found.unreadable), "duplicates": len(found.duplicates),
+        "contradictions": len(found.contradictions), **found.works,
+    }  # fmt: skip
+    finish(flat, as_json)
+
+
+def pick_device(name: str) -> torch.device:
+    """A device by name; "auto" is the CUDA card where there is one, else the processor.
+
+    Raises:
+        SettingError: the machine has no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as cause:
+        raise SettingError(
+            f"device {name!r} cannot be used here ({str(cause).splitlines()[0]}); use cpu or auto"
+        ) from None
+    return device

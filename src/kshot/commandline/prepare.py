@@ -1,0 +1,56 @@
+"""From a pool to tasks fit for training: in memory where it fits, streamed from disk where it does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kshot.commandline.output import say
+from kshot.data import Episodes, Pool, Streamed
+from kshot.encoders import Encoder, ImageEncoder
+from kshot.tasks import NWayKShot, TaskSource
+
+_MEMORY = 1 << 30
+"""Bytes of pictures that are kept in memory; more are streamed from disk."""
+
+
+def channels_of(pool: Pool) -> int:
+    """1 where the first picture is grey, 3 where it is in colour."""
+    first: Any = pool.inputs[0]
+    colour = isinstance(first, Tensor) and first.ndim == 3 and 3 in (first.shape[0], first.shape[-1])
+    return 3 if colour else 1
+
+
+def task_source(pool: Pool, sampler: NWayKShot, encoder: Encoder, *, training: bool = False) -> TaskSource:
+    """Tasks of `pool`; pictures on disk are read once if they fit in memory at the encoder's size."""
+    if pool.in_memory or not isinstance(encoder, ImageEncoder):
+        return Episodes(pool, sampler)
+    needed = len(pool) * encoder.channels * encoder.size**2
+    if needed <= _MEMORY:
+        return Episodes(Pool(_load(pool, encoder), _labels(pool), pool.name), sampler)
+    say(f"{len(pool):,} pictures need {needed / 2**30:.1f} GiB of memory, so they are streamed from disk.")
+    return Streamed(Episodes(pool, sampler))
+
+
+def _load(pool: Pool, encoder: ImageEncoder) -> Tensor:
+    """All pictures at the encoder's size, uint8 [n, channels, size, size]."""
+    parts = []
+    for place in range(len(pool)):
+        parts.append(_fitted(pool.inputs[place], encoder))
+    return torch.stack(parts)
+
+
+def _fitted(image: Tensor, encoder: ImageEncoder) -> Tensor:
+    x = encoder._recolour(image.unsqueeze(0).float() / 255)
+    if x.shape[-2:] != (encoder.size, encoder.size):
+        x = F.interpolate(
+            x, (encoder.size, encoder.size), mode="bilinear", antialias=True, align_corners=False
+        )
+    return (x[0].clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def _labels(pool: Pool) -> list[Any]:
+    return [pool.classes[int(target)] for target in pool.targets]

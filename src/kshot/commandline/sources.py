@@ -1,0 +1,151 @@
+"""What DATA and TASK may be on the command line, and how they become pools and tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kshot.bundles import load
+from kshot.data import GlyphFamily, Pictures, Pool, read, rotations
+from kshot.data.folder import SUFFIXES
+from kshot.data.inspect import SHARES
+from kshot.demo.handwriting import digits, omniglot_folder, omniglot_test
+from kshot.errors import BundleError, DataError, TaskError
+from kshot.learners import Adapted, Learner
+from kshot.seeds import generator
+from kshot.vision import omniglot
+
+DATA_HELP = (
+    "What to learn from: a folder with one subfolder of pictures per class, a .csv or .jsonl table, "
+    "'glyphs' (drawn by kshot itself), 'digits' (scikit-learn's scans), or 'omniglot:PATH'."
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Pools of disjoint classes; `test` may be empty of use where the classes are few."""
+
+    train: Pool
+    validation: Pool
+    test: Pool
+
+
+def pool(data: str, *, seed: int = 0, glyphs: int = 300, skip_unreadable: bool = False) -> Pool:
+    """The pool that DATA names. `omniglot:PATH` is the 423 test characters.
+
+    Raises:
+        DataError: nothing of a known kind is there.
+    """
+    if data == "glyphs":
+        drawn = GlyphFamily().draw(glyphs, 20, generator(seed, "data", "glyphs"))
+        return Pool(drawn.flatten(0, 1), [f"glyph {k // 20}" for k in range(20 * glyphs)], "glyphs")
+    if data == "digits":
+        return digits()
+    folder = _omniglot(data)
+    if folder is not None:
+        return omniglot_test(folder)
+    path = Path(data)
+    return read(path, skip_unreadable=True) if skip_unreadable and path.is_dir() else read(path)
+
+
+def parts(data: str, *, seed: int = 0, glyphs: int = 500) -> Parts:
+    """Training, validation and test classes of DATA: the usual split of Omniglot, else 60 / 20 / 20 % by seed.
+
+    Raises:
+        TaskError: too few classes to train on some and judge on others.
+    """
+    folder = _omniglot(data)
+    if folder is not None:
+        found = omniglot(folder)
+        return Parts(found.train.pool, found.validation.pool, found.test.pool)
+    whole = pool(data, seed=seed, glyphs=glyphs)
+    count = len(whole.classes)
+    if min(round(count * share) for share in SHARES) < 2:
+        raise TaskError(
+            f"{data} has {count} classes; meta-training learns from some classes and is judged on others, so it needs "
+            "about 10 or more: to recognise just these classes, adapt a ready base: kshot adapt glyphs "
+            f"{data} -o task.kshot"
+        )
+    train, validation, test = whole.split(*SHARES, seed=seed)
+    return Parts(rotations(train) if data == "glyphs" else train, validation, test)
+
+
+def _omniglot(data: str) -> Path | None:
+    if data.startswith("omniglot:"):
+        path = Path(data.removeprefix("omniglot:"))
+        found = omniglot_folder(path)
+        if found is None:
+            raise DataError(
+                f"{path} holds no Omniglot files; give the folder that holds omniglot_28x28_uint8.npz"
+            )
+        return found
+    path = Path(data)
+    return omniglot_folder(path) if path.is_dir() else None
+
+
+def labels(source: Pool) -> list[Any]:
+    """The label of each example, in the order of the inputs."""
+    return [source.classes[int(target)] for target in source.targets]
+
+
+def names(source: Pool, root: Path) -> list[str] | None:
+    """A name per example that people recognise: the file's path below `root`; None where there are no files."""
+    if not isinstance(source.inputs, Pictures):
+        return None
+    found = []
+    for name in source.inputs.paths:
+        path = Path(name)
+        found.append((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
+    return found
+
+
+def base_of(name: str) -> Learner:
+    """A meta-trained base by name or path.
+
+    Raises:
+        BundleError: not there, damaged, or an adapted task.
+    """
+    found = load(name)
+    if not isinstance(found, Learner):
+        raise BundleError(
+            f"{name} is an adapted task, not a base; give the base it was made from, see: kshot show {name}"
+        )
+    return found
+
+
+def task_of(name: str, base: str | None = None) -> Adapted:
+    """A saved task by path.
+
+    Raises:
+        BundleError: not there, damaged, or a base.
+    """
+    found = load(name, base=base_of(base) if base else None)
+    if not isinstance(found, Adapted):
+        raise BundleError(
+            f"{name} is a base that has learned no task yet; teach it: kshot adapt {name} FOLDER -o task.kshot"
+        )
+    return found
+
+
+def pictures(paths: list[Path]) -> Iterator[Path]:
+    """Picture files: the given ones, and those in given folders in order of their names.
+
+    Raises:
+        DataError: a path that does not exist, or a folder without pictures.
+    """
+    for path in paths:
+        if path.is_dir():
+            found = [p for p in sorted(path.rglob("*")) if _is_picture(p)]
+            if not found:
+                raise DataError(f"{path} holds no pictures; known endings are {', '.join(sorted(SUFFIXES))}")
+            yield from found
+        elif path.exists():
+            yield path
+        else:
+            raise DataError(f"{path} does not exist; check the path")
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()

@@ -1,0 +1,232 @@
+"""CSV and JSON-lines tables: a column of picture paths, numbers or texts beside a column of labels."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from csv import DictReader
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kshot.data.folder import SUFFIXES, Pictures
+from kshot.data.pool import Pool
+from kshot.errors import DataError, SettingError
+
+KINDS = ("auto", "path", "numbers", "text")
+_INPUTS = ("input", "path", "file", "filename", "image", "text", "x")
+_LABELS = ("label", "class", "target", "intent", "category", "y")
+
+Row = tuple[int, dict[str, Any]]
+"""Line number and values of a row."""
+
+
+def csv(
+    path: str | os.PathLike[str],
+    input: str | Sequence[str] | None = None,
+    label: str | None = None,
+    *,
+    kind: str = "auto",
+    delimiter: str | None = None,
+) -> Pool:
+    """A pool from a table in CSV (UTF-8, a header line; .gz too).
+
+    Args:
+        input: the column of the inputs, or several columns of numbers that make a row [features].
+        label: the column of the labels; whole numbers become numbers.
+        kind: "path" (pictures, relative to the file), "numbers", "text", or "auto": pictures where
+            the first value ends as a picture file does, numbers where every value is one, else text.
+        delimiter: between columns; by default a tab for .tsv, else a comma.
+
+    Raises:
+        DataError: no such file or column, a short line, an empty label, a picture that is not there.
+
+    >>> import tempfile, pathlib
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "sizes.csv"
+    >>> _ = file.write_text("width,height,label\\n1,2,small\\n10,12,large\\n")
+    >>> csv(file, ["width", "height"]).inputs
+    tensor([[ 1.,  2.],
+            [10., 12.]])
+    """
+    file = Path(path)
+    reader = DictReader(io.StringIO(_text(file), newline=""), delimiter=delimiter or _delimiter(file))
+    rows = [(reader.line_num, values) for values in reader]
+    for line, values in rows:
+        if None in values or None in values.values():
+            raise DataError(
+                f"{file}, line {line} has another number of columns than the header; mend that line"
+            )
+    return _pool(file, rows, list(reader.fieldnames or []), input, label, kind)
+
+
+def jsonl(
+    path: str | os.PathLike[str],
+    input: str | Sequence[str] | None = None,
+    label: str | None = None,
+    *,
+    kind: str = "auto",
+) -> Pool:
+    """A pool from JSON lines: one object per line (UTF-8; .gz too). Arguments as in `csv`.
+
+    An input may also be a list of numbers.
+
+    >>> import tempfile, pathlib
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "intents.jsonl"
+    >>> _ = file.write_text('{"text": "hi there", "label": "greet"}\\n{"text": "bye", "label": "leave"}\\n')
+    >>> jsonl(file).inputs
+    ['hi there', 'bye']
+    """
+    file = Path(path)
+    rows = list(_objects(file))
+    names = list(dict.fromkeys(name for _, values in rows for name in values))
+    return _pool(file, rows, names, input, label, kind)
+
+
+def _text(file: Path) -> str:
+    try:
+        data = file.read_bytes()
+        data = gzip.decompress(data) if file.suffix == ".gz" else data
+        return data.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{file} does not exist; check the path") from None
+    except UnicodeDecodeError as cause:
+        raise DataError(f"{file} is not UTF-8 (byte {cause.start}); save it as UTF-8") from None
+    except (OSError, EOFError) as cause:
+        raise DataError(f"{file} cannot be read ({cause}); check the file") from None
+
+
+def _delimiter(file: Path) -> str:
+    return "\t" if ".tsv" in file.suffixes else ","
+
+
+def _objects(file: Path) -> Iterator[Row]:
+    for line, text in enumerate(_text(file).split("\n"), 1):
+        if not text.strip():
+            continue
+        try:
+            values = json.loads(text)
+        except ValueError as cause:
+            raise DataError(f"{file}, line {line} is not JSON ({cause}); give one object per line") from None
+        if not isinstance(values, dict):
+            raise DataError(f"{file}, line {line} is a {type(values).__name__}; give one object per line")
+        yield line, values
+
+
+def _pool(file: Path, rows: list[Row], names: list[str], input: Any, label: str | None, kind: str) -> Pool:
+    if kind not in KINDS:
+        raise SettingError(f"kind is {kind!r}; choose one of {', '.join(KINDS)}")
+    if not rows:
+        raise DataError(f"{file} holds 0 rows; tasks need classes with examples")
+    target = _column(file, names, label, _LABELS, "label")
+    labels = _labels(file, rows, target)
+    if input is None or isinstance(input, str):
+        column = _column(file, names, input, _INPUTS, "input")
+        inputs = _single(file, rows, column, kind)
+    else:
+        columns = [_column(file, names, name, (), "input") for name in input]
+        inputs = torch.tensor([[_number(file, line, v, c) for c in columns] for line, v in rows])
+    return Pool(inputs, labels, file.name.split(".")[0])
+
+
+def _column(file: Path, names: list[str], wanted: str | None, usual: Sequence[str], what: str) -> str:
+    if wanted is not None and wanted in names:
+        return wanted
+    found = next((name for name in usual if name in names), None)
+    if wanted is None and found is not None:
+        return found
+    raise DataError(
+        f"{file} has no column {wanted or what!r}; it has {names[:20]}: name one of them with {what}=..."
+    )
+
+
+def _labels(file: Path, rows: list[Row], column: str) -> list[Any]:
+    found = [values.get(column) for _, values in rows]
+    empty = [line for (line, _), value in zip(rows, found, strict=True) if value is None or value == ""]
+    if empty:
+        raise DataError(
+            f"{file}: {len(empty)} of {len(rows)} rows have no {column!r} (lines {empty[:5]}); every row needs "
+            "a label: fill it in or delete the row"
+        )
+    numbers = all(_is_whole(value) for value in found)
+    return [int(str(value)) for value in found] if numbers else found
+
+
+def _is_whole(value: Any) -> bool:
+    digits = value.removeprefix("-") if isinstance(value, str) else ""
+    return digits.isascii() and digits.isdecimal() and str(int(value)) == value
+
+
+def _single(file: Path, rows: list[Row], column: str, kind: str) -> Any:
+    missing = [line for line, values in rows if values.get(column) is None]
+    if missing:
+        raise DataError(
+            f"{file}: {len(missing)} rows have no {column!r} (lines {missing[:5]}); every row needs one"
+        )
+    chosen = _kind([values[column] for _, values in rows]) if kind == "auto" else kind
+    if chosen == "path":
+        return _pictures(file, [(line, str(values[column])) for line, values in rows])
+    if chosen == "numbers":
+        return _rows(file, rows, column)
+    return [str(values[column]) for _, values in rows]
+
+
+def _kind(values: list[Any]) -> str:
+    if isinstance(values[0], str) and os.path.splitext(values[0])[1].lower() in SUFFIXES:
+        return "path"
+    return "numbers" if all(isinstance(v, list) or _is_number(v) for v in values) else "text"
+
+
+def _pictures(file: Path, values: list[tuple[int, str]]) -> Pictures:
+    paths = [_resolve(file.parent, value) for _, value in values]
+    missing = [(line, p) for (line, _), p in zip(values, paths, strict=True) if not p.is_file()]
+    if missing:
+        raise DataError(
+            f"{file}, line {missing[0][0]}: {missing[0][1]} does not exist ({len(missing)} of {len(paths)} files are "
+            "missing); paths are relative to the table: correct them or delete those rows"
+        )
+    return Pictures(paths)
+
+
+def _resolve(folder: Path, value: str) -> Path:
+    """A path as written on any system: backslashes separate folders unless a file is so named."""
+    path = folder / value
+    return folder / PureWindowsPath(value).as_posix() if "\\" in value and not path.is_file() else path
+
+
+def _rows(file: Path, rows: list[Row], column: str) -> Tensor:
+    values = [v[column] if isinstance(v[column], list) else [v[column]] for _, v in rows]
+    try:
+        result = torch.tensor(values, dtype=torch.float32) if isinstance(rows[0][1][column], list) else None
+    except (ValueError, TypeError) as cause:
+        raise DataError(
+            f"{file}: column {column!r} is no table of numbers ({cause}); give rows of equal length"
+        ) from None
+    if result is None:
+        result = torch.tensor([[_number(file, line, v, column)] for line, v in rows])
+    if not bool(torch.isfinite(result).all()):
+        raise DataError(
+            f"{file}: column {column!r} holds NaN or infinite numbers; every number must be finite"
+        )
+    return result
+
+
+def _number(file: Path, line: int, values: dict[str, Any], column: str) -> float:
+    value = values.get(column)
+    if not _is_number(value):
+        raise DataError(f"{file}, line {line}: {column!r} is {value!r}; it must be a finite number")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except ValueError:
+        return False

@@ -1,0 +1,256 @@
+"""The loop of meta-training and its state. `fit` is the public door."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kshot.errors import CheckpointError, SettingError
+from kshot.evaluation import Report, evaluate
+from kshot.learners.learner import Learner
+from kshot.learners.records import save_learner
+from kshot.seeds import drawing, generator
+from kshot.tasks import InteractiveTask, TaskSource, sample_batch
+from kshot.tracking import JsonLines, Several, Tracker
+from kshot.training import checkpoint
+from kshot.training.identity import identity
+from kshot.training.interrupts import Interrupted, Interrupts
+from kshot.training.progress import Progress
+from kshot.training.run import Run, Stopped, TrainingDivergedError
+from kshot.training.settings import Settings
+from kshot.training.stopwatch import Stopwatch
+from kshot.training.update import autocast, follow, meta_gradient
+from kshot.trust import calibrate
+
+
+@dataclass
+class Progressed:
+    """How far a run has come: the part of its state that is plain numbers.
+
+    `total` and `count` add up the losses since the last validation, so that a run stopped between two
+    validations goes on with the very same mean.
+    """
+
+    step: int = 0
+    total: float = 0.0
+    count: int = 0
+    best: float | None = None
+    best_step: int = 0
+    seconds: float = 0.0
+    cpu: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass
+class Training:
+    """The state of a run; `run` is the loop."""
+
+    start: Learner
+    train: TaskSource
+    validate: TaskSource | None
+    folder: Path | None
+    settings: Settings
+    trackers: list[Tracker] = field(default_factory=list)
+    bar: Progress = field(default_factory=lambda: Progress(Settings(), show=False))
+    on_validation: Callable[[dict[str, float]], None] | None = None
+
+    def __post_init__(self) -> None:
+        self.at = Progressed()
+        self.watch = Stopwatch()
+        self.interrupts = Interrupts()
+        self.learner = copy.deepcopy(self.start)
+        self.learner.name, self.learner.card = "", {}  # the result is another base than the start
+        self.average = copy.deepcopy(self.learner)
+        self.kept = copy.deepcopy(self.learner)
+        self.best: Report | None = None
+        self.higher: bool | None = None
+        self.saved: int | None = None
+        trained = [p for p in self.learner.parameters() if p.requires_grad]
+        if not trained:
+            raise SettingError(
+                f"{type(self.start).__name__} on {type(self.start.encoder).__name__} has no parameter to train; "
+                "choose an encoder with weights, or use the learner as it is: learner.adapt(...)"
+            )
+        autocast(self.learner, self.settings.precision)
+        self.optimizer = torch.optim.AdamW(
+            trained, self.settings.rate, weight_decay=self.settings.weight_decay
+        )
+        self.rng = generator(self.settings.seed, "fit")
+
+    @property
+    def modules(self) -> dict[str, Learner]:
+        return {"learner": self.learner, "average": self.average, "kept": self.kept}
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        learner = self.learner
+        return {
+            "settings": self.settings.to_json(),
+            "learner": {"kind": learner.kind, **learner.config()},
+            "encoder": {"kind": learner.encoder.kind, **learner.encoder.config()},
+            "train": identity(self.train),
+            "validate": identity(self.validate),
+        }
+
+    def run(self) -> Run:
+        if self.folder is not None:
+            self._resume(self.folder)
+            self.trackers.insert(0, JsonLines(self.folder / "log.jsonl"))
+        tracker = Several(self.trackers)
+        try:
+            with self.interrupts, self.bar:
+                self._loop(tracker)
+                return self._finish()
+        except Interrupted:
+            self._save()
+            raise self._stopped() from None
+        except KeyboardInterrupt:
+            # asked twice: a step may be half done, so what was saved last counts
+            raise self._stopped() from None
+        finally:
+            tracker.close()
+
+    def _loop(self, tracker: Tracker) -> None:
+        while not self._is_over():
+            if self._validation_is_due():
+                self._validate(tracker)
+                self._save()
+                self._tell()
+            else:
+                with self.watch.running():
+                    loss = self._update()
+                self.at.step += 1
+                self.at.total, self.at.count = self.at.total + loss, self.at.count + 1
+                self.bar.advance(self.at.step, loss)
+            self.interrupts.check()
+
+    def _validation_is_due(self) -> bool:
+        at_end = self.at.step == self.settings.steps
+        return self.at.count > 0 and (at_end or self.at.step % self.settings.validate_every == 0)
+
+    def _is_over(self) -> bool:
+        if self._validation_is_due():
+            return False
+        patience = self.settings.patience
+        waited = self.at.step - self.at.best_step
+        bored = patience is not None and waited >= patience * self.settings.validate_every
+        return bored or self.at.step >= self.settings.steps
+
+    def _update(self) -> float:
+        settings, step = self.settings, self.at.step
+        self.learner.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.rate * settings.factor(step)
+        device = next(self.learner.parameters()).device
+        tasks = self.learner.prepare_many(sample_batch(self.train, settings.meta_batch, self.rng))
+        self.optimizer.zero_grad()
+        with drawing(device, settings.seed, "dropout", step):
+            loss = float(meta_gradient(self.learner, tasks, settings.executor, settings.precision))
+        if not math.isfinite(loss):
+            self._diverged(f"the loss is {loss}")
+        if settings.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.learner.parameters(), settings.clip)
+        self.optimizer.step()
+        follow(self.average, self.learner, settings.average, step)
+        return loss
+
+    def _validate(self, tracker: Tracker) -> None:
+        at = self.at
+        # a weight that is no number must not reach the checkpoint
+        bad = [name for name, p in self.learner.named_parameters() if not bool(torch.isfinite(p).all())]
+        if bad:
+            self._diverged(f"{bad[0]} holds NaN or infinite weights")
+        entry = {"loss": at.total / at.count, "rate": self.settings.rate * self.settings.factor(at.step)}
+        report = self._report(self.average)
+        score = float(at.step)
+        if report is not None:
+            score = report.mean if self._higher_is_better() else -report.mean
+            entry |= {f"validation_{report.metric}": report.mean, "validation_half": report.interval.half}
+            if "loss" in report.figures:
+                entry["validation_loss"] = report.figures["loss"]
+        entry |= {"seconds": self.watch.seconds, "cpu_seconds": self.watch.cpu}
+        if at.best is None or score > at.best:
+            at.best, at.best_step, self.best = score, at.step, report
+            self.kept.load_state_dict(self.average.state_dict())
+        at.history.append({"step": float(at.step), **entry})
+        at.total, at.count = 0.0, 0
+        tracker.log(at.step, entry)
+
+    def _report(self, learner: Learner) -> Report | None:
+        if self.validate is None:
+            return None
+        tasks, seed = self.settings.validation_tasks, self.settings.seed
+        return evaluate(learner, self.validate, tasks=tasks, seed=seed, on_task=self.interrupts.check)
+
+    def _higher_is_better(self) -> bool:
+        if self.higher is None:
+            assert self.validate is not None
+            task = self.validate.sample(generator(self.settings.seed, "evaluate"))
+            self.higher = isinstance(task, InteractiveTask) or task.space.higher_is_better
+        return self.higher
+
+    def _tell(self) -> None:
+        entry = self.at.history[-1]
+        self.bar.validated(self.at.step, entry)
+        if self.on_validation is not None:
+            self.on_validation(dict(entry))
+
+    def _diverged(self, what: str) -> None:
+        kept = f"; {self.folder} keeps the last good checkpoint" if self.folder else ""
+        raise TrainingDivergedError(
+            f"{what} at step {self.at.step}; it must stay finite: lower rate (now {self.settings.rate}) or set "
+            f"clip (now {self.settings.clip}), for example clip=10{kept}"
+        )
+
+    def _save(self) -> None:
+        if self.folder is None:
+            return
+        self.at.seconds, self.at.cpu = self.watch.seconds, self.watch.cpu
+        progress = {"configuration": self.configuration, **vars(self.at)}
+        checkpoint.save(self.folder, progress, self.modules, self.optimizer, {"fit": self.rng})
+        self.saved = self.at.step
+
+    def _resume(self, folder: Path) -> None:
+        found = checkpoint.load(folder, self.configuration)
+        if found is not None:
+            state, tensors = found
+            try:
+                checkpoint.restore(tensors, self.modules, self.optimizer, {"fit": self.rng})
+            except (RuntimeError, KeyError, ValueError) as cause:
+                raise CheckpointError(
+                    f"the checkpoint in {folder} does not fit this learner ({str(cause).splitlines()[0]}); "
+                    "it was written by another version: use another folder to start anew"
+                ) from cause
+            self.at = Progressed(**{k: v for k, v in state.items() if k != "configuration"})
+            self.watch = Stopwatch(self.at.seconds, self.at.cpu)
+            self.saved = self.at.step
+            self.bar.resumed(self.at.step)
+        checkpoint.rewrite_log(folder, self.at.history)
+
+    def _stopped(self) -> Stopped:
+        where = f"stopped at step {self.at.step} of {self.settings.steps}"
+        if self.folder is None:
+            return Stopped(f"{where}; nothing was kept: give folder= to be able to resume")
+        kept = f"saved at step {self.saved}" if self.saved is not None else "nothing was saved yet"
+        return Stopped(f"{where}; {kept}: run the same command again to go on from {self.folder}")
+
+    def _finish(self) -> Run:
+        learner = self.kept.eval()
+        known = self.train if self.validate is None else self.validate
+        calibrate(learner, known, tasks=min(100, self.settings.validation_tasks), seed=self.settings.seed)
+        best = self.best or self._report(learner)
+        learner.card = {"how": self.configuration, "steps": self.at.best_step}
+        if best is not None:
+            figures = {
+                k: v for k, v in best.to_json().items() if k != "adapt_ms"
+            }  # a clock's, not the base's
+            learner.card = {**learner.card, "validation": figures}
+        if self.folder is not None:
+            save_learner(learner, self.folder / "learner.kshot")
+        return Run(learner, self.at.history, best, self.folder)

@@ -1,0 +1,73 @@
+"""One meta-update: the mean meta-gradient of a batch of tasks, in a precision, and the running mean of weights."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kshot.engine import accumulate
+from kshot.errors import SettingError
+from kshot.learners.learner import Learner
+from kshot.tasks import Examples, Task
+from kshot.tasks.spaces import Classes, OutputSpace
+
+
+def meta_gradient(learner: Learner, tasks: list[Task], executor: str, precision: str) -> Tensor:
+    """Add the mean meta-gradient of prepared `tasks` to `.grad` and return the mean loss.
+
+    Tasks whose spaces differ in size run as a loop, whatever `executor` says.
+    """
+    space = tasks[0].space
+    with autocast(learner, precision):
+        if not all(_alike(t.space, space) for t in tasks):
+            return accumulate(learner, learner.loss, tasks, executor="loop")
+        trees = [_tree(t) for t in tasks]
+        return accumulate(learner, lambda tree: learner.loss(_task(space, tree)), trees, executor=executor)
+
+
+def autocast(learner: Learner, precision: str) -> AbstractContextManager[Any]:
+    """The number type of the heavy layers: their own, or bfloat16 where the device has it.
+
+    Raises:
+        SettingError: the device has no bfloat16.
+    """
+    if precision == "float32":
+        return nullcontext()
+    device = next(learner.parameters()).device.type
+    if device == "cuda" and not torch.cuda.is_bf16_supported():
+        raise SettingError("precision is 'bfloat16', but this GPU has none; use precision='float32'")
+    return torch.autocast(device, torch.bfloat16)
+
+
+def follow(average: Learner, learner: Learner, decay: float, step: int) -> None:
+    """Move the running mean of weights towards `learner`; numbers that are no weights are copied.
+
+    The decay grows with the step, so that the random start is soon forgotten.
+    """
+    now = min(decay, (1 + step) / (10 + step)) if decay else 0.0
+    for mine, other in zip(average.state_dict().values(), learner.state_dict().values(), strict=True):
+        if mine.is_floating_point() and mine.dim() > 0 and now:
+            mine.lerp_(other, 1 - now)
+        else:
+            mine.copy_(other)
+
+
+def _alike(one: OutputSpace, other: OutputSpace) -> bool:
+    """Equal up to the names of classes, which prepared tasks no longer hold."""
+    if isinstance(one, Classes) and isinstance(other, Classes):
+        return one.size == other.size
+    return one == other
+
+
+def _tree(task: Task) -> tuple[Any, Any, Any, Any]:
+    support, query = task.support, task.query
+    assert support is not None
+    assert query is not None
+    return support.inputs, support.targets, query.inputs, query.targets
+
+
+def _task(space: OutputSpace, tree: tuple[Any, Any, Any, Any]) -> Task:
+    return Task(space, Examples(tree[0], tree[1]), Examples(tree[2], tree[3]))

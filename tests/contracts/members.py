@@ -1,0 +1,130 @@
+"""Every member of every family, one line each: what joins kshot joins its list and runs the whole contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kshot import encoders, learners
+from kshot.data import Episodes, Mixed, Pool
+from kshot.encoders import Encoder
+from kshot.learners import ClosedForm, GradientLearner, Learner, ProtoNet
+from kshot.tasks import NWayKShot, TaskSource, VariableWayShot
+from kshot.tasks.spaces import Classes, Gaussian, Numbers, OutputSpace
+from kshot.testing import Blobs, Lines
+
+ROWS = Blobs()
+IMAGES = Blobs(shape=(1, 8, 8))
+LINES = Lines()
+SMALL: dict[str, Any] = {"widths": (4, 8, 8, 16)}
+
+
+def rows() -> Encoder:
+    return encoders.mlp(4, (8,), activation="tanh")
+
+
+def line() -> Encoder:
+    return encoders.mlp(1, (8,), activation="tanh")
+
+
+def conv(norm: str) -> Encoder:
+    return encoders.conv4(8, norm=norm, size=8, blocks=2)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A learner made anew for each test, and tasks it can answer."""
+
+    name: str
+    make: Callable[[], Learner]
+    source: TaskSource
+
+
+def gradient(encoder: Encoder, **more: Any) -> GradientLearner:
+    return GradientLearner(encoder, **{"outputs": 3, "steps": 2, "rate": 0.1, **more})
+
+
+LEARNERS = [
+    Case("protonet", lambda: ProtoNet(rows()), ROWS),
+    Case("protonet conv batch", lambda: ProtoNet(conv("batch")), IMAGES),
+    Case("prototype head", lambda: ClosedForm(rows(), "prototype"), ROWS),
+    Case("ridge head", lambda: ClosedForm(rows(), "ridge"), ROWS),
+    Case("ridge head, numbers", lambda: ClosedForm(line(), "ridge"), LINES),
+    Case("kernel ridge head", lambda: ClosedForm(rows(), "kernel_ridge"), ROWS),
+    Case("kernel ridge head, numbers", lambda: ClosedForm(line(), "kernel_ridge"), LINES),
+    Case("lda head", lambda: ClosedForm(rows(), "lda"), ROWS),
+    Case("bayesian head", lambda: ClosedForm(rows(), "bayesian"), ROWS),
+    Case("bayesian head, numbers", lambda: ClosedForm(line(), "bayesian"), LINES),
+    Case("bayesian head with prior", lambda: ClosedForm(line(), "bayesian", features=8, outputs=1), LINES),
+    Case("maml", lambda: learners.maml(rows(), outputs=3), ROWS),
+    Case("maml, numbers", lambda: learners.maml(line(), outputs=1, rate=0.05), LINES),
+    Case("maml conv batch", lambda: learners.maml(conv("batch"), outputs=3), IMAGES),
+    Case("maml transductive", lambda: learners.maml(conv("batch"), outputs=3, regime="transductive"), IMAGES),
+    Case("fomaml", lambda: learners.fomaml(rows(), outputs=3), ROWS),
+    Case("anil", lambda: learners.anil(rows(), outputs=3), ROWS),
+    Case("boil", lambda: learners.boil(rows(), outputs=3), ROWS),
+    Case("meta_sgd", lambda: learners.meta_sgd(rows(), outputs=3), ROWS),
+    Case("maml++ rates", lambda: gradient(rows(), rates="per_layer_per_step"), ROWS),
+    Case("reptile", lambda: learners.reptile(rows(), outputs=3), ROWS),
+    Case("fine_tuning", lambda: learners.fine_tuning(rows(), outputs=3, steps=5), ROWS),
+    Case("film", lambda: gradient(conv("group"), moves="film"), IMAGES),
+    Case("lora", lambda: gradient(conv("batch"), moves="lora:2"), IMAGES),
+    Case("bias", lambda: gradient(rows(), moves="bias"), ROWS),
+    Case("no step", lambda: gradient(rows(), steps=0), ROWS),
+]
+
+ENCODERS: list[tuple[str, Callable[[], Encoder], Any]] = [
+    ("identity", lambda: encoders.identity(3), torch.rand(4, 3, generator=torch.Generator())),
+    ("identity, rows of numbers", lambda: encoders.identity(2), [[0, 1], [2, 3]]),
+    ("mlp", lambda: encoders.mlp(3, (8, 5)), torch.rand(4, 3, generator=torch.Generator())),
+    ("pixels", lambda: encoders.pixels(8), (torch.arange(3 * 9 * 9) % 256).byte().reshape(3, 9, 9).numpy()),
+    *(
+        (f"conv4 {norm}", lambda norm=norm: conv(norm), torch.rand(3, 1, 8, 8, generator=torch.Generator()))
+        for norm in encoders.norms.NORMS
+    ),
+    (
+        "conv4 colour",
+        lambda: encoders.conv4(8, size=16, channels=3, mean=[0.5] * 3, std=[0.2] * 3),
+        (torch.arange(2 * 20 * 18 * 3) % 256).byte().reshape(2, 20, 18, 3).numpy(),
+    ),
+    ("resnet12", lambda: encoders.resnet12(size=16, **SMALL), torch.rand(2, 3, 16, 16, generator=torch.Generator())),
+]
+
+
+def _pool() -> Pool:
+    inputs = torch.rand(60, 3, generator=torch.Generator().manual_seed(0))
+    return Pool(inputs, [f"c{n % 6}" for n in range(60)], "pool")
+
+
+def _lazy() -> Pool:
+    pool = _pool()
+    return Pool(list(pool.inputs), [pool.classes[int(t)] for t in pool.targets], "lazy")
+
+
+def _shifted(inputs: Tensor, generator: torch.Generator) -> Tensor:
+    return inputs + torch.rand(len(inputs), 1, generator=generator)
+
+
+SOURCES: list[tuple[str, Callable[[], TaskSource]]] = [
+    ("blobs", lambda: ROWS),
+    ("lines", lambda: LINES),
+    ("episodes", lambda: Episodes(_pool(), NWayKShot(3, 2, 4))),
+    ("episodes, lazy", lambda: Episodes(_lazy(), NWayKShot(3, 2, 4))),
+    ("episodes, transformed", lambda: Episodes(_pool(), NWayKShot(3, 2, 4), _shifted)),
+    ("episodes, variable", lambda: Episodes(_pool(), VariableWayShot(2, 5, 3, 20, 8))),
+    ("mixed", lambda: Mixed([Episodes(_pool(), NWayKShot(3, 2, 4)), LINES], [1, 2])),
+]
+
+SPACES: list[tuple[str, OutputSpace, Any, Any, list[Any]]] = [
+    ("strings", Classes(("b", "a")), ["a", "b"], torch.tensor([[0.5, 1.0], [2.0, -1.0]]), [["c"], [1]]),
+    ("whole numbers", Classes((7, -3)), [7, 7, -3], torch.randn(3, 2, generator=torch.Generator()), [[0]]),
+    ("truth", Classes((False, True)), [True, False], torch.zeros(2, 2), [[1], ["True"]]),
+    ("numbers", Numbers(2), [[0.0, 1.0], [2.0, 3.0]], torch.ones(2, 2), [[[1.0]], [[float("nan"), 0.0]]]),
+    ("gaussian", Numbers(1), [0.0, 1.0], Gaussian(torch.zeros(2, 1), torch.ones(2, 1)), [[[1.0, 2.0]]]),
+]
+
+__all__ = ["ENCODERS", "LEARNERS", "SOURCES", "SPACES", "Case"]
