@@ -21,13 +21,20 @@ from kshot.data import Affine, Episodes
 from kshot.learners import ClosedForm, Learner, ProtoNet, anil, fomaml, maml, meta_sgd, reptile
 
 FOUR = ((5, 1), (5, 5), (20, 1), (20, 5))
-METRIC = {"steps": 6500, "validate_every": 500, "validation_tasks": 300, "rate": 2e-3, "average": 0.998}
+METRIC = {
+    "steps": 3600,
+    "validate_every": 400,
+    "validation_tasks": 200,
+    "rate": 3e-3,
+    "warmup": 20,
+    "average": 0.995,
+}
 GRADIENT = {"meta_batch": 4, "validate_every": 250, "validation_tasks": 150, "average": 0.99, "clip": 10.0}
 
 
 def metric_task(train: Episodes) -> Episodes:
-    """60-way 1-shot 5-query episodes with small random turns, shifts and scales."""
-    return Episodes(train.pool, kshot.tasks.NWayKShot(60, 1, 5), Affine())
+    """90-way tasks of 4 examples a class that take turns as the one shot; small turns, shifts, scales."""
+    return Episodes(train.pool, kshot.tasks.NWayKShot(90, 1, 3), Affine())
 
 
 def gradient_task(train: Episodes) -> Episodes:
@@ -42,10 +49,10 @@ def encoder() -> kshot.encoders.Conv4:
 
 Make = Callable[[], Learner]
 LEARNERS: dict[str, tuple[Make, dict[str, Any]]] = {
-    "protonet": (lambda: ProtoNet(encoder()), METRIC),
-    "ridge": (lambda: ClosedForm(encoder(), "ridge"), METRIC),
-    "kernel_ridge": (lambda: ClosedForm(encoder(), "kernel_ridge"), METRIC),
-    "lda": (lambda: ClosedForm(encoder(), "lda"), METRIC),
+    "protonet": (lambda: ProtoNet(encoder(), rounds=True), METRIC),
+    "ridge": (lambda: ClosedForm(encoder(), "ridge", rounds=True), METRIC),
+    "kernel_ridge": (lambda: ClosedForm(encoder(), "kernel_ridge", rounds=True), METRIC),
+    "lda": (lambda: ClosedForm(encoder(), "lda", rounds=True), METRIC),
     "maml": (lambda: maml(encoder(), regime="transductive"), {**GRADIENT, "steps": 6000}),
     "fomaml": (lambda: fomaml(encoder(), regime="transductive"), {**GRADIENT, "steps": 8000}),
     "anil": (lambda: anil(encoder(), regime="transductive"), {**GRADIENT, "steps": 8000}),

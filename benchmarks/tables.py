@@ -1,7 +1,7 @@
 """Writes the tables of README.md and README.zh.md from the rows of results/*.jsonl.
 
-    python -m benchmarks.tables            write
-    python -m benchmarks.tables --check    only say whether the pages are up to date
+python -m benchmarks.tables            write
+python -m benchmarks.tables --check    only say whether the pages are up to date
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ PAGES = ("README.md", "README.zh.md")
 def rows(file: str) -> list[Row]:
     """All rows of a file of results."""
     path = RESULTS / f"{file}.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    return (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    )
 
 
 def figure(row: Row) -> str:
@@ -37,7 +39,9 @@ def omniglot() -> list[str]:
         own = {row["protocol"]: row for row in rows("omniglot") if row["what"] == name}
         first = next(iter(own.values()))
         cells = [figure(own[p]) if p in own else "" for p in ("5w1s", "5w5s", "20w1s", "20w5s")]
-        lines.append(f"| {name} | {first['regime']} | {' | '.join(cells)} | {first['cpu_seconds'] / 60:.0f} |")
+        lines.append(
+            f"| {name} | {first['regime']} | {' | '.join(cells)} | {first['cpu_seconds'] / 60:.0f} |"
+        )
     return lines
 
 

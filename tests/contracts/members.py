@@ -10,11 +10,22 @@ import torch
 from torch import Tensor
 
 from kshot import encoders, learners
-from kshot.data import Episodes, Mixed, Pool
+from kshot.data import Episodes, Mixed, Pool, Sinusoids
 from kshot.encoders import Encoder
 from kshot.learners import ClosedForm, GradientLearner, Learner, ProtoNet
 from kshot.tasks import NWayKShot, TaskSource, VariableWayShot
-from kshot.tasks.spaces import Classes, Gaussian, Numbers, OutputSpace
+from kshot.tasks.spaces import (
+    Actions,
+    Boxes,
+    BoxScores,
+    Classes,
+    Density,
+    Gaussian,
+    Numbers,
+    OutputSpace,
+    Spans,
+    SpanScores,
+)
 from kshot.testing import Blobs, Lines
 
 ROWS = Blobs()
@@ -75,6 +86,11 @@ LEARNERS = [
     Case("lora", lambda: gradient(conv("batch"), moves="lora:2"), IMAGES),
     Case("bias", lambda: gradient(rows(), moves="bias"), ROWS),
     Case("no step", lambda: gradient(rows(), steps=0), ROWS),
+    Case("neural process", lambda: learners.NeuralProcess(rows(), width=8), ROWS),
+    Case("neural process, numbers", lambda: learners.NeuralProcess(line(), dims=1, width=8), LINES),
+    Case("transfer, logistic", lambda: learners.Transfer(rows(), 3), ROWS),
+    Case("transfer, ridge", lambda: learners.Transfer(rows(), 3, "ridge"), ROWS),
+    Case("transfer, fine-tuned", lambda: learners.Transfer(rows(), 3, "fine_tune", steps=5, rate=0.1), ROWS),
 ]
 
 ENCODERS: list[tuple[str, Callable[[], Encoder], Any]] = [
@@ -91,7 +107,11 @@ ENCODERS: list[tuple[str, Callable[[], Encoder], Any]] = [
         lambda: encoders.conv4(8, size=16, channels=3, mean=[0.5] * 3, std=[0.2] * 3),
         (torch.arange(2 * 20 * 18 * 3) % 256).byte().reshape(2, 20, 18, 3).numpy(),
     ),
-    ("resnet12", lambda: encoders.resnet12(size=16, **SMALL), torch.rand(2, 3, 16, 16, generator=torch.Generator())),
+    (
+        "resnet12",
+        lambda: encoders.resnet12(size=16, **SMALL),
+        torch.rand(2, 3, 16, 16, generator=torch.Generator()),
+    ),
 ]
 
 
@@ -112,6 +132,7 @@ def _shifted(inputs: Tensor, generator: torch.Generator) -> Tensor:
 SOURCES: list[tuple[str, Callable[[], TaskSource]]] = [
     ("blobs", lambda: ROWS),
     ("lines", lambda: LINES),
+    ("sinusoids", lambda: Sinusoids(3, 4)),
     ("episodes", lambda: Episodes(_pool(), NWayKShot(3, 2, 4))),
     ("episodes, lazy", lambda: Episodes(_lazy(), NWayKShot(3, 2, 4))),
     ("episodes, transformed", lambda: Episodes(_pool(), NWayKShot(3, 2, 4), _shifted)),
@@ -119,12 +140,20 @@ SOURCES: list[tuple[str, Callable[[], TaskSource]]] = [
     ("mixed", lambda: Mixed([Episodes(_pool(), NWayKShot(3, 2, 4)), LINES], [1, 2])),
 ]
 
+SPANS = SpanScores(torch.tensor([0, 1]), torch.tensor([0, 2]), torch.tensor([4, 3]), torch.eye(3)[:2], 2)
+BOXES = BoxScores(torch.tensor([0, 1]), torch.tensor([[0.0, 0.0, 4.0, 4.0]] * 2), torch.eye(2), 2)
+
 SPACES: list[tuple[str, OutputSpace, Any, Any, list[Any]]] = [
     ("strings", Classes(("b", "a")), ["a", "b"], torch.tensor([[0.5, 1.0], [2.0, -1.0]]), [["c"], [1]]),
     ("whole numbers", Classes((7, -3)), [7, 7, -3], torch.randn(3, 2, generator=torch.Generator()), [[0]]),
     ("truth", Classes((False, True)), [True, False], torch.zeros(2, 2), [[1], ["True"]]),
     ("numbers", Numbers(2), [[0.0, 1.0], [2.0, 3.0]], torch.ones(2, 2), [[[1.0]], [[float("nan"), 0.0]]]),
     ("gaussian", Numbers(1), [0.0, 1.0], Gaussian(torch.zeros(2, 1), torch.ones(2, 1)), [[[1.0, 2.0]]]),
+    ("spans", Spans(("a", "b")), [[(0, 4, "b")], []], SPANS, [[[(4, 4, "a")]], [[(0, 1, "c")]]]),
+    ("boxes", Boxes(("a",)), [[(1, 1, 5, 5, "a")], []], BOXES, [[[(2, 2, 2, 3, "a")]], [[(0, 0, 1, 1, "c")]]]),
+    ("actions", Actions(3), [0, 2], torch.eye(3)[:2], [[3], [-1], [0.5]]),
+    ("real actions", Actions(1, continuous=True), [[0.0], [1.0]], Gaussian(*torch.ones(2, 2, 1)), [[[0.0, 1.0]]]),
+    ("density", Density(2), [None, None], torch.tensor([-1.0, -2.0]), []),
 ]
 
 __all__ = ["ENCODERS", "LEARNERS", "SOURCES", "SPACES", "Case"]

@@ -93,12 +93,16 @@ def _after_one_step(start: Tensors, net: nn.Module, x: Tensor, y: Tensor) -> Ten
 
 
 TRAPS = {
-    "batch, rows": lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Tanh()),
+    "batch, rows": lambda: nn.Sequential(
+        nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Tanh()
+    ),
     "layer, rows": lambda: nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Tanh(), nn.Linear(4, 4)),
     "batch, images": lambda: nn.Sequential(
         nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False), nn.Tanh()
     ),
-    "instance, images": lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.InstanceNorm2d(2, affine=True), nn.Tanh()),
+    "instance, images": lambda: nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.InstanceNorm2d(2, affine=True), nn.Tanh()
+    ),
 }
 
 

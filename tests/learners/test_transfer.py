@@ -38,7 +38,7 @@ def untrained(probe: str = "logistic", **more: Any) -> Transfer:
 
 @pytest.fixture(scope="module")
 def pretrained() -> Transfer:
-    run = kshot.fit(untrained(), Flat(pool(), batch=64), steps=300, rate=3e-3, progress=False)
+    run = kshot.fit(untrained(), Flat(pool(), batch=48), steps=120, rate=5e-3, progress=False)
     assert isinstance(run.learner, Transfer)
     return run.learner
 
@@ -46,10 +46,10 @@ def pretrained() -> Transfer:
 @pytest.mark.parametrize("probe", PROBES)
 def test_pretraining_helps_on_classes_never_seen(pretrained: Transfer, probe: str) -> None:
     source = Episodes(pool(seed=1), NWayKShot(5, 1, 5))
-    learner = untrained(probe, steps=20)
-    before = kshot.evaluate(learner, source, tasks=60)
+    learner = untrained(probe, steps=10, rate=0.05)
+    before = kshot.evaluate(learner, source, tasks=30)
     learner.load_state_dict({**pretrained.state_dict(), "seen": torch.zeros(0)})
-    after = kshot.evaluate(learner, source, tasks=60)
+    after = kshot.evaluate(learner, source, tasks=30)
     assert after.interval.low > before.interval.high
 
 

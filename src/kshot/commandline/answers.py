@@ -89,7 +89,13 @@ def write_csv(task: Adapted, answers: Iterable[Answer], path: Path) -> int:
         with beside.open("w", newline="", encoding="utf-8") as out:
             table = csv.writer(out)
             table.writerow(
-                ["file", "label", "probability", "unknown", *(f"p({c})" for c in task.space.to_json()["labels"])]
+                [
+                    "file",
+                    "label",
+                    "probability",
+                    "unknown",
+                    *(f"p({c})" for c in task.space.to_json()["labels"]),
+                ]
             )
             for a in answers:
                 count += 1

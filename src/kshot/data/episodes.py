@@ -121,7 +121,9 @@ class Mixed:
                 "at least one of each"
             )
         if not all(0 <= w < math.inf for w in weights) or sum(weights) <= 0:
-            raise SettingError(f"weights are {list(weights)}; each is a number of 0 or more and one is above 0")
+            raise SettingError(
+                f"weights are {list(weights)}; each is a number of 0 or more and one is above 0"
+            )
         object.__setattr__(self, "weights", tuple(float(w) for w in weights))
 
     def sample(self, generator: torch.Generator) -> Task:

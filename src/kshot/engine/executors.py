@@ -105,7 +105,9 @@ def _stack(tasks: Sequence[Any]) -> Any:
 
 def _chunk(module: nn.Module, task: Any) -> int:
     """Small networks wait for calls, not for arithmetic: as many tasks a call as memory lets."""
-    numbers: int = sum(p.numel() for p in module.parameters()) + sum(t.numel() for t in tree.tree_leaves(task))
+    numbers: int = sum(p.numel() for p in module.parameters()) + sum(
+        t.numel() for t in tree.tree_leaves(task)
+    )
     return max(32, _NUMBERS // max(numbers, 1))
 
 

@@ -37,7 +37,7 @@ class KernelRidgeHead(Head):
 
     def __init__(self) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(3.0)))
         self.log_width = nn.Parameter(torch.zeros(()))
         self.log_ridge = nn.Parameter(torch.tensor(math.log(0.1)))
         self.log_gain = nn.Parameter(torch.zeros(()))
@@ -48,7 +48,8 @@ class KernelRidgeHead(Head):
     def _prior(self, state: State, features: Tensor) -> Tensor:
         if "mean" in state:
             return state["mean"].expand(len(features), -1)
-        return -self.log_scale.exp() * squared_distances(features, state["prototypes"])
+        scale = self.log_scale.exp() / features.shape[1]
+        return -scale * squared_distances(features, state["prototypes"])
 
     def solve(self, features: Tensor, targets: Tensor, size: int) -> State:
         numbers = targets.is_floating_point()

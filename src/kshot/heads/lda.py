@@ -14,9 +14,10 @@ from kshot.heads.head import Head, State, class_means, eye_like, squared_distanc
 
 
 class LDAHead(Head):
-    """Score of class c: -1/2 (x - mu_c)' S^-1 (x - mu_c), S = v I + w Z'Z / n, Z the centred support.
+    """Score of class c: -1/d (x - mu_c)' S^-1 (x - mu_c), S = v I + w Z'Z / n, Z the centred support.
 
-    By Woodbury S^-1 = (I - Z' (n v / w I + Z Z')^-1 Z) / v, so only an n x n matrix is factored.
+    By Woodbury S^-1 = (I - Z' (n v / w I + Z Z')^-1 Z) / v, so only an n x n matrix is factored. The
+    division by the number of features d keeps scores of a fresh network small (see PrototypeHead).
     v and w are meta-learned; with one shot Z = 0 and the head is a nearest class mean.
 
     >>> head = LDAHead()
@@ -29,7 +30,7 @@ class LDAHead(Head):
 
     def __init__(self) -> None:
         super().__init__()
-        self.log_floor = nn.Parameter(torch.tensor(-0.6931))
+        self.log_floor = nn.Parameter(torch.tensor(-1.0986))
         self.log_share = nn.Parameter(torch.zeros(()))
 
     def solve(self, features: Tensor, targets: Tensor, size: int) -> State:
@@ -44,4 +45,5 @@ class LDAHead(Head):
     def respond(self, state: State, features: Tensor) -> Tensor:
         means, directions = state["prototypes"], state["directions"]
         explained = squared_distances(features @ directions.T, means @ directions.T)
-        return -0.5 * (-self.log_floor).exp() * (squared_distances(features, means) - explained)
+        scale = (-self.log_floor).exp() / features.shape[1]
+        return -scale * (squared_distances(features, means) - explained)

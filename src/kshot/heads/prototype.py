@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -11,9 +12,10 @@ from kshot.heads.head import Head, State, class_means, squared_distances
 
 
 class PrototypeHead(Head):
-    """Score of class c: -s ||f(x) - c_k||^2 with c_k the mean of its support (equations 1 and 2).
+    """Score of class k: -s / d ||f(x) - c_k||^2 with c_k the mean of its support (equations 1 and 2).
 
-    The scale s starts at 1, as in the paper, and is meta-learned.
+    The paper has s = d, the number of features. A fresh network's distances are then so large that
+    training spends its first hundreds of steps on shrinking them; s starts at 3 and is meta-learned.
 
     >>> head = PrototypeHead()
     >>> state = head.solve(torch.eye(2), torch.tensor([0, 1]), 2)
@@ -25,10 +27,11 @@ class PrototypeHead(Head):
 
     def __init__(self) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(3.0)))
 
     def solve(self, features: Tensor, targets: Tensor, size: int) -> State:
         return {"prototypes": class_means(features, targets, size)}
 
     def respond(self, state: State, features: Tensor) -> Tensor:
-        return -self.log_scale.exp() * squared_distances(features, state["prototypes"])
+        scale = self.log_scale.exp() / features.shape[1]
+        return -scale * squared_distances(features, state["prototypes"])

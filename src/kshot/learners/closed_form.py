@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from kshot.encoders import Encoder
-from kshot.errors import SettingError
+from kshot.errors import SettingError, TaskError
 from kshot.heads import HEADS, BayesianLinearHead, Head
 from kshot.learners.learner import Learner
-from kshot.tasks import Examples
+from kshot.tasks import Examples, Task
 from kshot.tasks.spaces import Classes, Gaussian, Numbers, OutputSpace
 
 
@@ -22,6 +23,9 @@ class ClosedForm(Learner):
     Args:
         encoder: gives the features.
         head: "prototype", "ridge", "kernel_ridge", "lda", "bayesian", or a head.
+        rounds: in meta-training, let the examples of each class take turns as support, the others being
+            queries, and average the losses: several tasks for the price of encoding one. Only for
+            balanced classes; adapting and evaluation are not affected.
 
     >>> import torch, kshot
     >>> learner = ClosedForm(kshot.encoders.identity(1), "bayesian")
@@ -33,8 +37,11 @@ class ClosedForm(Learner):
     kind: ClassVar[str] = "closed_form"
     spaces: ClassVar[tuple[type[OutputSpace], ...]] = (Classes, Numbers)
 
-    def __init__(self, encoder: Encoder, head: str | Head = "kernel_ridge", **settings: Any) -> None:
+    def __init__(
+        self, encoder: Encoder, head: str | Head = "kernel_ridge", *, rounds: bool = False, **settings: Any
+    ) -> None:
         super().__init__(encoder)
+        self.rounds = rounds
         if isinstance(head, str):
             if head not in HEADS:
                 raise SettingError(f"head is {head!r}; choose one of {', '.join(HEADS)}")
@@ -42,7 +49,7 @@ class ClosedForm(Learner):
         self.head = head
 
     def config(self) -> dict[str, Any]:
-        return {"head": self.head.kind, **self.head.config()}
+        return {"head": self.head.kind, "rounds": self.rounds, **self.head.config()}
 
     def check_space(self, space: OutputSpace) -> None:
         super().check_space(space)
@@ -51,6 +58,25 @@ class ClosedForm(Learner):
                 f"a {self.head.kind} head answers with classes, the targets are numbers; "
                 "use ridge, kernel_ridge or bayesian"
             )
+
+    def loss(self, task: Task) -> Tensor:
+        """Mean query loss; with `rounds` also the mean over turns of which examples are the support."""
+        support, query = task.support, task.query
+        if not self.rounds or support is None or query is None or isinstance(task.space, Numbers):
+            return super().loss(task)
+        features = self.embed(torch.cat([support.inputs, query.inputs]))
+        grouped = _by_class(features, torch.cat([support.targets, query.targets]), task.space.size)
+        shots = len(support) // task.space.size
+        turns = range(0, grouped.shape[1], shots)
+        return torch.stack([self._turn(grouped.roll(-turn, 1), shots, task.space) for turn in turns]).mean()
+
+    def _turn(self, grouped: Tensor, shots: int, space: OutputSpace) -> Tensor:
+        """Loss with the first `shots` of each class as support; grouped is [classes, per class, d]."""
+        own = torch.arange(space.size, device=grouped.device)
+        rest = grouped.shape[1] - shots
+        state = self.solve(Examples(grouped[:, :shots].flatten(0, 1), own.repeat_interleave(shots)), space)
+        outputs = self.respond(state, grouped[:, shots:].flatten(0, 1), space)
+        return space.loss(outputs, own.repeat_interleave(rest))
 
     def solve(self, support: Examples, space: OutputSpace) -> dict[str, Tensor]:
         return self.head.solve(support.inputs, support.targets, space.size)
@@ -62,3 +88,17 @@ class ClosedForm(Learner):
             if isinstance(self.head, BayesianLinearHead) and isinstance(outputs, tuple)
             else outputs
         )
+
+
+def _by_class(features: Tensor, targets: Tensor, size: int) -> Tensor:
+    """Features [n, d] of balanced classes as [classes, n / classes, d], in their given order.
+
+    Raises:
+        TaskError: classes of different sizes cannot take equal turns.
+    """
+    if len(features) % size:
+        raise TaskError(
+            f"{len(features)} examples of {size} classes are not balanced; rounds=True needs as many examples "
+            "of each class: use an n-way k-shot sampler, or rounds=False"
+        )
+    return features[torch.argsort(targets, stable=True)].reshape(size, -1, features.shape[1])

@@ -14,6 +14,9 @@ class ProtoNet(ClosedForm):
     """Each class is the mean c_k of its embedded support (equation 1); p(y = k | x) is the softmax of
     -||f(x) - c_k||^2 (equation 2); trained on the negative log-probability of the queries.
 
+    Args:
+        encoder: f. rounds: see `ClosedForm`.
+
     >>> import torch, kshot
     >>> learner = ProtoNet(kshot.encoders.identity(2))
     >>> learner.adapt(torch.eye(2), [7, 9]).predict(torch.eye(2)).labels
@@ -23,8 +26,8 @@ class ProtoNet(ClosedForm):
     kind: ClassVar[str] = "protonet"
     spaces: ClassVar[tuple[type[OutputSpace], ...]] = (Classes,)
 
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__(encoder, PrototypeHead())
+    def __init__(self, encoder: Encoder, *, rounds: bool = False) -> None:
+        super().__init__(encoder, PrototypeHead(), rounds=rounds)
 
     def config(self) -> dict[str, Any]:
-        return {}
+        return {"rounds": self.rounds}

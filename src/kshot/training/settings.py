@@ -20,6 +20,7 @@ class Settings:
     Attributes:
         steps: meta-updates. meta_batch: tasks per meta-update.
         rate: learning rate of Adam. schedule: "cosine" (to zero), "constant", or "step" (halved ten times).
+        warmup: steps over which the rate first rises from zero.
         weight_decay: decoupled weight decay. clip: largest norm of the meta-gradient; None: no limit.
         average: decay of the running mean of weights that is validated and kept; 0: the weights themselves.
         validate_every: steps between validations. validation_tasks: tasks per validation.
@@ -33,6 +34,7 @@ class Settings:
     meta_batch: int = 1
     rate: float = 1e-3
     schedule: str = "cosine"
+    warmup: int = 0
     weight_decay: float = 0.0
     clip: float | None = None
     average: float = 0.0
@@ -49,6 +51,7 @@ class Settings:
         if self.patience is not None:
             _whole("patience", self.patience, 1)
         _whole("seed", self.seed, 0)
+        _whole("warmup", self.warmup, 0)
         _above_zero("rate", self.rate, "0.001")
         if self.clip is not None:
             _above_zero("clip", self.clip, "10")
@@ -79,9 +82,10 @@ class Settings:
     def factor(self, step: int) -> float:
         """What the learning rate is multiplied by at a step."""
         done = step / self.steps
+        rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         if self.schedule == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * done))
-        return 0.5 ** int(10 * done) if self.schedule == "step" else 1.0
+            return rise * 0.5 * (1 + math.cos(math.pi * done))
+        return rise * (0.5 ** int(10 * done) if self.schedule == "step" else 1.0)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; equal settings give equal objects."""

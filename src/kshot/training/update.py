@@ -48,11 +48,13 @@ def follow(average: Learner, learner: Learner, decay: float, step: int) -> None:
     The decay grows with the step, so that the random start is soon forgotten.
     """
     now = min(decay, (1 + step) / (10 + step)) if decay else 0.0
-    for mine, other in zip(average.state_dict().values(), learner.state_dict().values(), strict=True):
-        if mine.is_floating_point() and mine.dim() > 0 and now:
-            mine.lerp_(other, 1 - now)
+    weights, new = {name for name, _ in average.named_parameters()}, learner.state_dict()
+    for name, mine in average.state_dict().items():
+        # running statistics of norms are followed too; a lone number that is no weight (a threshold) is not
+        if now and (name in weights or (mine.is_floating_point() and mine.dim() > 0)):
+            mine.lerp_(new[name], 1 - now)
         else:
-            mine.copy_(other)
+            mine.copy_(new[name])
 
 
 def _alike(one: OutputSpace, other: OutputSpace) -> bool:
