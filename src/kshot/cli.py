@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kshot.commandline import learn, use
+from kshot.commandline import catalogue, learn, use
 from kshot.commandline.output import JSON_HELP, SEED_HELP, console, finish, guarded, say
 from kshot.demo import run_demo
 
@@ -52,7 +52,7 @@ def version() -> None:
 
 
 for command in (
-    demo, learn.check, learn.train, learn.evaluate, use.adapt, use.add, use.remove, use.predict, use.explain, use.show,
+    demo, learn.check, learn.train, learn.evaluate, use.adapt, use.add, use.remove, use.predict, use.explain, use.show, catalogue.encoders, catalogue.get,
     version,
 ):  # fmt: skip
     app.command()(command)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 
 from kshot import encoders, learners
 from kshot.data import Pool
-from kshot.encoders import Encoder
+from kshot.encoders import Encoder, catalogue
 from kshot.errors import SettingError, TaskError
 from kshot.learners import ClosedForm, Learner, ProtoNet
 from kshot.seeds import drawing
@@ -72,17 +71,25 @@ def gradient(name: str) -> bool:
 
 
 def make_encoder(name: str, *, size: int | None, channels: int, seed: int) -> Encoder:
-    """An encoder by name with weights drawn from `seed`: conv4, resnet12, or a torchvision model.
+    """An encoder by name: conv4 or resnet12 with weights drawn from `seed`, or a torchvision model.
+
+    A torchvision model starts from the weights that `kshot get` has stored, where it has.
 
     Raises:
         SettingError: no such encoder.
     """
-    makers: dict[str, Any] = {"conv4": encoders.conv4, "resnet12": encoders.resnet12}
-    if name not in makers:
-        raise SettingError(f"encoder is {name!r}; choose one of {', '.join(makers)}; see: kshot encoders")
+    pixels = size or default_size(name)
     with drawing(torch.device("cpu"), seed, "train", "weights"):
-        made: Encoder = makers[name](size=size or default_size(name), channels=channels)
-    return made
+        if name == "conv4":
+            return encoders.conv4(size=pixels, channels=channels)
+        if name == "resnet12":
+            return encoders.resnet12(size=pixels, channels=channels)
+        return encoders.torchvision(name, pixels, channels, pretrained=downloaded(name) or None)
+
+
+def downloaded(name: str) -> bool:
+    """True where `kshot get` has stored weights of this name."""
+    return any(entry.name == name and entry.state == "downloaded" for entry in catalogue.listing())
 
 
 def default_size(encoder: str) -> int:

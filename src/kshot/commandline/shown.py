@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,27 @@ def facts(name: Path) -> dict[str, Any]:
         "bytes": path.stat().st_size,
     }
     if manifest["what"] == "learner":
-        return {**common, **_base(manifest), "numbers": sum(t.numel() for t in tensors.values())}
+        common |= {**_base(manifest), "numbers": sum(t.numel() for t in tensors.values())}
     if manifest["what"] == "task":
-        return {**common, **_task(manifest)}
-    return common
+        common |= _task(manifest)
+    return dict(_flat(common))
+
+
+def _flat(values: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Inner objects become names like card_seed, so that the JSON form is flat."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}_".replace(" ", "_"))
+        else:
+            yield f"{before}{name}".replace(" ", "_"), value
 
 
 def _base(manifest: dict[str, Any]) -> dict[str, Any]:
     return {
         "learner": manifest["learner"]["kind"],
         "encoder": manifest["encoder"]["kind"],
-        "settings": {**manifest["encoder"]["config"], **manifest["learner"]["config"]},
+        "encoder_settings": manifest["encoder"]["config"],
+        "learner_settings": manifest["learner"]["config"],
         "fingerprint": manifest["fingerprint"],
         "card": manifest["card"],
     }
@@ -44,7 +55,7 @@ def _task(manifest: dict[str, Any]) -> dict[str, Any]:
     counts = Counter(str(target) for target in manifest["targets"])
     return {
         "answers_with": manifest["space"]["kind"],
-        "classes": dict(sorted(counts.items())),
+        "classes": [f"{name} ({count})" for name, count in sorted(counts.items())],
         "examples": len(manifest["ids"]),
         "names": list(manifest["ids"]),
         "takes": manifest["modality"],

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kshot import encoders
 from kshot.bundles import load
+from kshot.commandline import recipes
 from kshot.data import GlyphFamily, Pictures, Pool, read, rotations
 from kshot.data.folder import SUFFIXES
 from kshot.data.inspect import SHARES
 from kshot.demo.handwriting import digits, omniglot_folder, omniglot_test
 from kshot.errors import BundleError, DataError, TaskError
-from kshot.learners import Adapted, Learner
+from kshot.learners import Adapted, Learner, Transfer
 from kshot.seeds import generator
 from kshot.vision import omniglot
 
@@ -102,11 +104,14 @@ def names(source: Pool, root: Path) -> list[str] | None:
 
 
 def base_of(name: str) -> Learner:
-    """A meta-trained base by name or path.
+    """A meta-trained base by name or path, or a downloaded encoder with a new logistic layer per task.
 
     Raises:
         BundleError: not there, damaged, or an adapted task.
     """
+    if not Path(name).exists() and recipes.downloaded(name):
+        network = encoders.torchvision(name, pretrained=True)
+        return Transfer(network, classes=1).eval()
     found = load(name)
     if not isinstance(found, Learner):
         raise BundleError(

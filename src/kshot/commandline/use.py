@@ -30,7 +30,10 @@ _SHOWN = 40
 @guarded
 def adapt(
     base: Annotated[
-        str, typer.Argument(help="A meta-trained base: 'glyphs' (comes with kshot) or a .kshot file.")
+        str,
+        typer.Argument(
+            help="A base: 'glyphs' (comes with kshot, for single characters), a .kshot file, or a network from kshot get."
+        ),
     ],
     folder: Annotated[str, typer.Argument(help=sources.DATA_HELP)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to save the task.")] = Path("task.kshot"),
@@ -256,8 +259,6 @@ def show(
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k}: {_text(v)}" for k, v in value.items())
     if isinstance(value, list):
         return ", ".join(map(str, value[:_SHOWN])) + (
             f", ... ({len(value)} in all)" if len(value) > _SHOWN else ""

@@ -5,6 +5,7 @@ from kshot.data.augment import Affine
 from kshot.data.episodes import Episodes, Mixed
 from kshot.data.flat import Flat
 from kshot.data.folder import Pictures, folder
+from kshot.data.glyph_tasks import GlyphTasks
 from kshot.data.glyphs import GlyphFamily
 from kshot.data.inspect import Findings, inspect, read
 from kshot.data.pool import Pool, rotations
@@ -18,6 +19,7 @@ __all__ = [
     "Findings",
     "Flat",
     "GlyphFamily",
+    "GlyphTasks",
     "Mixed",
     "Pictures",
     "Pool",

@@ -19,7 +19,7 @@ p{margin:.35rem 0 .9rem;max-width:68ch}
 .lead{font-size:1.08rem;color:var(--soft);margin-bottom:1.75rem}
 section{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:1.25rem 1.4rem;margin:0 0 1.1rem}
 .note,figcaption{color:var(--soft);font-size:.88rem}
-.wide{overflow-x:auto}
+.wide{overflow-x:auto}.wide table:not(.confusion){min-width:30rem}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.92rem}
 th{font-weight:600;color:var(--soft);text-align:left;font-size:.84rem}
 th,td{padding:.42rem .7rem .42rem 0;border-bottom:1px solid var(--line);vertical-align:top}
@@ -51,7 +51,7 @@ figure img,.thumb{image-rendering:pixelated;border-radius:6px;border:1px solid v
 pre{background:var(--paper);border:1px solid var(--line);border-radius:8px;padding:.75rem .9rem;overflow-x:auto;font-size:.86rem;line-height:1.55}
 code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 footer{color:var(--soft);font-size:.85rem;margin-top:1.5rem}
-@media (max-width:560px){main{padding:1.4rem .8rem 3rem}section{padding:1rem .95rem}h1{font-size:1.5rem}
+@media (max-width:560px){main{padding:1.4rem .8rem 3rem}section{padding:1rem .95rem}h1{font-size:1.5rem}svg text{font-size:20px}
 th,td{padding-right:.55rem}.confusion td,.confusion th{min-width:1.75rem;height:1.75rem}}
 @media print{body{background:#fff}section{break-inside:avoid}}
 """
