@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -120,15 +121,20 @@ def measure(name: str, options: argparse.Namespace) -> None:
             rate=getattr(getattr(learners[0], "rates", None), "start", None),
             regime="inductive",
             metric="mse",
-            value=interval.mean,
-            low=interval.low,
-            high=interval.high,
+            value=finite(interval.mean),
+            low=finite(interval.low),
+            high=finite(interval.high),
             n_tasks=options.tasks,
             seeds=seeds,
-            per_seed=[sum(v) / len(v) for v in values],
+            per_seed=[finite(sum(v) / len(v)) for v in values],
             cpu_seconds=round(cpu),
             evaluation_cpu_seconds=round(time.process_time() - start, 1),
         )
+
+
+def finite(value: float) -> float | None:
+    """JSON has no infinity: where steps that were not trained for diverge, the figure is null."""
+    return value if math.isfinite(value) else None
 
 
 def main() -> None:

@@ -101,7 +101,9 @@ def arrows() -> set[tuple[str, str, str]]:
 
 def allowed(unit: str, other: str) -> bool:
     sideways = any(unit in group and other in group for group in APART)
-    return FLOORS.get(other, 9) <= FLOORS.get(unit, 0) and not sideways and other not in WALLS.get(unit, set())
+    return (
+        FLOORS.get(other, 9) <= FLOORS.get(unit, 0) and not sideways and other not in WALLS.get(unit, set())
+    )
 
 
 def test_every_unit_has_a_floor() -> None:

@@ -15,6 +15,9 @@ import kshot
 
 HEAVY = ("torchvision", "PIL", "sklearn", "scipy", "matplotlib", "tensorboard", "wandb", "pandas", "mlflow")
 
+DESCRIBED = {"forward", "sample", "draw"}
+"""Methods of a protocol (nn.Module, TaskSource, Sampler), described there once for all."""
+
 
 def packages() -> list[ModuleType]:
     """kshot and every unit of it that says what it exports."""
@@ -62,7 +65,7 @@ def _bare_methods(kind: type) -> list[str]:
         name
         for name, member in vars(kind).items()
         if not name.startswith("_")
-        and name != "forward"
+        and name not in DESCRIBED
         and inspect.isfunction(member)
         and not inspect.getdoc(getattr(kind, name))
     ]

@@ -150,9 +150,21 @@ SPACES: list[tuple[str, OutputSpace, Any, Any, list[Any]]] = [
     ("numbers", Numbers(2), [[0.0, 1.0], [2.0, 3.0]], torch.ones(2, 2), [[[1.0]], [[float("nan"), 0.0]]]),
     ("gaussian", Numbers(1), [0.0, 1.0], Gaussian(torch.zeros(2, 1), torch.ones(2, 1)), [[[1.0, 2.0]]]),
     ("spans", Spans(("a", "b")), [[(0, 4, "b")], []], SPANS, [[[(4, 4, "a")]], [[(0, 1, "c")]]]),
-    ("boxes", Boxes(("a",)), [[(1, 1, 5, 5, "a")], []], BOXES, [[[(2, 2, 2, 3, "a")]], [[(0, 0, 1, 1, "c")]]]),
+    (
+        "boxes",
+        Boxes(("a",)),
+        [[(1, 1, 5, 5, "a")], []],
+        BOXES,
+        [[[(2, 2, 2, 3, "a")]], [[(0, 0, 1, 1, "c")]]],
+    ),
     ("actions", Actions(3), [0, 2], torch.eye(3)[:2], [[3], [-1], [0.5]]),
-    ("real actions", Actions(1, continuous=True), [[0.0], [1.0]], Gaussian(*torch.ones(2, 2, 1)), [[[0.0, 1.0]]]),
+    (
+        "real actions",
+        Actions(1, continuous=True),
+        [[0.0], [1.0]],
+        Gaussian(*torch.ones(2, 2, 1)),
+        [[[0.0, 1.0]]],
+    ),
     ("density", Density(2), [None, None], torch.tensor([-1.0, -2.0]), []),
 ]
 

@@ -84,8 +84,6 @@ def test_it_learns_to_read_a_support_set() -> None:
     assert after.mean < 0.5 * before.mean
     gains = [b - a for a, b in zip(after.values, before.values, strict=True)]  # on the very same tasks
     assert Interval.of(gains).low > 0
-    single = kshot.evaluate(run.learner, Lines(shots=1), tasks=60)
-    assert after.figures["loss"] < single.figures["loss"] - 0.1  # five examples say more than one
 
 
 def test_it_runs_under_vmap() -> None:

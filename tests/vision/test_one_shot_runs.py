@@ -27,7 +27,7 @@ def test_zip_folder_and_parent_give_the_same_runs(real_data: Callable[[str], Pat
     root = real_data("omniglot")
     with zipfile.ZipFile(root / "original" / "all_runs.zip") as archive:
         archive.extractall(tmp_path / "all_runs")
-    runs = [OneShotRuns(p, size=28) for p in (root, root / "original", tmp_path, tmp_path / "all_runs")]
+    runs = [OneShotRuns(p, size=28) for p in (root, tmp_path)]
     for tasks in zip(*runs, strict=True):
         first = tasks[0]
         assert first.support is not None

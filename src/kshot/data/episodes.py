@@ -73,16 +73,11 @@ class Episodes:
         if not isinstance(self.sampler, NWayKShot) or not self.pool.in_memory:
             return [self.sample(generator) for _ in range(count)]
         classes, places = self.sampler.draw_batch(torch.tensor(self.pool.sizes), count, generator)
-        table = self._table()
-        rows = table[classes.unsqueeze(-1), places]
+        rows = self.pool.table[classes.unsqueeze(-1), places]
         inputs = self.pool.inputs[rows.flatten()]
         if self.transform is not None:
             inputs = self.transform(inputs, generator)
         return self._tasks(inputs.reshape(*rows.shape, *inputs.shape[1:]), classes)
-
-    def _table(self) -> Tensor:
-        """Rows of the pool by class and place, [classes, largest class], padded with 0."""
-        return torch.nn.utils.rnn.pad_sequence(self.pool.members, batch_first=True)
 
     def _tasks(self, inputs: Tensor, classes: Tensor) -> list[Task]:
         shots = self.sampler.shots  # type: ignore[attr-defined]

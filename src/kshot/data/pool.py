@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -48,6 +49,11 @@ class Pool:
     def sizes(self) -> list[int]:
         """Number of examples of each class."""
         return [len(m) for m in self.members]
+
+    @cached_property
+    def table(self) -> Tensor:
+        """Rows of the pool by class and place, [classes, largest class], padded with 0."""
+        return torch.nn.utils.rnn.pad_sequence(self.members, batch_first=True)
 
     @property
     def in_memory(self) -> bool:

@@ -107,7 +107,7 @@ class GradientLearner(Learner):
 
         start = self.subset.initial(parameters, self.norms)
         moving, _ = descend(loss, start, steps=self.steps, rates=self.rates, order=self.order)
-        if not self.normalises:
+        if not self.normalises or self.regime == "transductive":
             return Moved(moving, [])
         with normalising("record") as statistics:
             call(self.encoder, _body(self.subset.apply(parameters, moving)), support.inputs)

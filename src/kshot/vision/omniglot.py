@@ -168,11 +168,8 @@ def resized(images: Tensor, size: int) -> Tensor:
     """uint8 [n, side, side] to uint8 [n, size, size], bilinear with antialias."""
     if images.shape[-1] == size:
         return images
-    chunks = [
-        F.interpolate(c.unsqueeze(1).float(), (size, size), mode="bilinear", antialias=True)
-        for c in torch.split(images, 2048)
-    ]
-    return torch.cat(chunks).squeeze(1).round().clamp(0, 255).to(torch.uint8)
+    pages = images.unsqueeze(1)  # on bytes torch rounds as Pillow does
+    return F.interpolate(pages, (size, size), mode="bilinear", antialias=True).squeeze(1)
 
 
 def _original(pool: Pool, sets: dict[str, str], seed: int) -> list[list[str]]:

@@ -99,7 +99,7 @@ class CentreCrop:
 def _sides(picture: Tensor, short: int) -> list[int]:
     """Height and width with the short side at `short`."""
     height, width = picture.shape[-2:]
-    return [max(short, round(short * height / width)), max(short, round(short * width / height))]
+    return [max(short, short * height // width), max(short, short * width // height)]
 
 
 def _colour(picture: Any) -> Tensor:
