@@ -1,7 +1,7 @@
 """The bundled base `glyphs`: trained on kshot's own drawings, judged on handwriting it never saw.
 
-    python -m benchmarks.glyphs train       writes src/kshot/bases/glyphs.kshot (about 15 CPU minutes)
-    python -m benchmarks.glyphs evaluate    rows for Omniglot's test characters and scikit-learn's digits
+python -m benchmarks.glyphs train       writes src/kshot/bases/glyphs.kshot (about 15 CPU minutes)
+python -m benchmarks.glyphs evaluate    rows for Omniglot's test characters and scikit-learn's digits
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def row(name: str, learner: Learner, data: str, source: Episodes, shots: int, ta
 
 def main() -> None:
     """Train or evaluate."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("train", "evaluate"))
     parser.add_argument("--folder", type=Path, default=Path("runs/glyphs"))
     parser.add_argument("--base", type=Path, default=BASE)

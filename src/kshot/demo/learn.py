@@ -6,39 +6,37 @@ from pathlib import Path
 
 import torch
 
-from kshot.data import Episodes, GlyphFamily, Pool, rotations
+from kshot.data import GlyphTasks
 from kshot.demo.plan import Plan
 from kshot.encoders import conv4
 from kshot.learners import ProtoNet, save_learner
 from kshot.seeds import drawing, generator
-from kshot.tasks import NWayKShot
 from kshot.training import Run, Settings, fit
 
-FAMILY = GlyphFamily()
+
+def invent(chosen: Plan, seed: int) -> tuple[GlyphTasks, GlyphTasks]:
+    """Tasks of invented characters to train on, and of other characters to validate on."""
+    drawn = GlyphTasks.draw(
+        chosen.classes, chosen.drawings, generator(seed, "demo", "glyphs"), ways=chosen.ways
+    )
+    train, other = drawn.split(max(chosen.classes // 10, 5))
+    return train, other.using(ways=min(20, chosen.ways), queries=min(5, chosen.drawings - 1))
 
 
-def invent(chosen: Plan, seed: int) -> tuple[Pool, Pool]:
-    """Drawings of invented characters: a pool to train on and a pool of other characters to validate on."""
-    images = FAMILY.draw(chosen.classes, chosen.drawings, generator(seed, "demo", "glyphs"))
-    labels = [f"glyph {number}" for number in range(chosen.classes) for _ in range(chosen.drawings)]
-    train, other = Pool(images.flatten(0, 1), labels, "invented characters").split(0.88, 0.12, seed=seed)
-    return rotations(train), other
-
-
-def meta_train(chosen: Plan, train: Pool, other: Pool, seed: int, *, progress: bool) -> Run:
+def meta_train(chosen: Plan, train: GlyphTasks, other: GlyphTasks, seed: int, *, progress: bool) -> Run:
     """Prototypical networks on one-shot tasks of invented characters."""
     with drawing(torch.device("cpu"), seed, "demo", "weights"):
-        learner = ProtoNet(conv4(chosen.width))
-    ways = min(20, len(other.classes))
+        learner = ProtoNet(conv4(chosen.width), rounds=True)
     return fit(
         learner,
-        Episodes(train, NWayKShot(chosen.ways, 1, 5)),
-        validate=Episodes(other, NWayKShot(ways, 1, 5)),
+        train,
+        validate=other,
         progress=progress,
         settings=Settings(
             steps=chosen.steps,
-            rate=2e-3,
-            average=0.98,
+            rate=3e-3,
+            warmup=min(20, chosen.steps),
+            average=0.99,
             validate_every=chosen.validate_every,
             validation_tasks=100,
             seed=seed,

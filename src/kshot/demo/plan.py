@@ -14,8 +14,7 @@ class Plan:
     """Everything the demo derives from its effort.
 
     Attributes:
-        classes, drawings: invented characters, and drawings of each; each also counts turned by
-            90, 180 and 270 degrees as a character of its own.
+        classes, drawings: invented characters, and drawings of each, both with a pen and as scans.
         ways: characters in a training task. steps: training tasks.
         tasks: test tasks per figure. slow_tasks: the same for fine-tuning from scratch.
     """
@@ -34,7 +33,7 @@ class Plan:
         return [
             (
                 "characters",
-                f"{self.classes} x {self.drawings} drawings",
+                f"{self.classes:,} x {self.drawings} drawings, with a pen and as scans",
                 "more variety than any one alphabet",
             ),
             (
@@ -49,9 +48,9 @@ class Plan:
 
 
 _PLANS = {
-    "quick": Plan(500, 14, 30, 800, 160, 200, 25),
-    "normal": Plan(1500, 16, 40, 3000, 300, 400, 40),
-    "best": Plan(4000, 20, 60, 8000, 500, 1000, 60),
+    "quick": Plan(2000, 8, 90, 240, 60, 200, 25),
+    "normal": Plan(5000, 12, 90, 900, 150, 400, 40),
+    "best": Plan(8000, 12, 90, 4000, 400, 1000, 60),
 }
 
 

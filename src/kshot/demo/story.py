@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from kshot.data import Episodes, Pool
+from kshot.data import Episodes, GlyphTasks, Pool
 from kshot.demo import compare, learn, lesson, report
 from kshot.demo.handwriting import digits, omniglot_folder, omniglot_test
 from kshot.demo.plan import Plan, plan
@@ -92,7 +92,7 @@ def run_demo(
     }
 
 
-def _learn(scene: _Scene, effort: str, progress: bool) -> tuple[Pool, Run]:
+def _learn(scene: _Scene, effort: str, progress: bool) -> tuple[GlyphTasks, Run]:
     chosen = scene.chosen
     scene.act(1, "Learning to learn, on characters that do not exist")
     table = Table(
@@ -102,12 +102,12 @@ def _learn(scene: _Scene, effort: str, progress: bool) -> tuple[Pool, Run]:
         table.add_row(*row)
     scene.console.print(table)
     scene.say(
-        f"\nDrawing {chosen.classes * chosen.drawings:,} pictures of {chosen.classes} invented characters ..."
+        f"\nDrawing {2 * chosen.classes * chosen.drawings:,} pictures of {chosen.classes} invented characters ..."
     )
     train, other = learn.invent(chosen, scene.seed)
     scene.say(
-        f"Training. {len(other.classes)} characters are kept aside: the accuracy below is measured on them, "
-        "20 at a time, with one example of each (pure guessing: 5 %)."
+        f"Training. {len(other.pen)} characters are kept aside: the accuracy below is measured on them, "
+        f"{other.ways} at a time, with one example of each (pure guessing: {100 / other.ways:.0f} %)."
     )
     run = learn.meta_train(chosen, train, other, scene.seed, progress=progress)
     last = run.history[-1]
@@ -227,11 +227,11 @@ def quoted(path: Path) -> str:
 
 
 def _write_report(
-    scene: _Scene, run: Run, train: Pool, rows: list[Row], pool: Pool, taught: lesson.Lesson,
+    scene: _Scene, run: Run, train: GlyphTasks, rows: list[Row], pool: Pool, taught: lesson.Lesson,
     matrix: Confusion, commands: str,
 ) -> Path:  # fmt: skip
     sweeps = compare.sweeps(run.learner, pool, scene.chosen, scene.seed)
-    invented = torch.stack([train.inputs[int(members[0])] for members in train.members[:12]])
+    invented = torch.cat([train.pen[:8, 0], train.scanned[8:16, 0]])
     facts = (
         f"Made by kshot demo, seed {scene.seed}, on {platform.system()} {platform.machine()}, Python "
         f"{platform.python_version()}, torch {torch.__version__}, {torch.get_num_threads()} processor threads, in "
