@@ -82,7 +82,8 @@ class ThreeWaysOnly(ProtoNet):
 
 class Climbs(ProtoNet):
     def loss(self, task: Task) -> Tensor:
-        return -super().loss(task)
+        value = super().loss(task)
+        return 2 * value.detach() - value
 
 
 class WrongGradient(GradientLearner):
@@ -131,7 +132,7 @@ FAULTS: list[tuple[Callable[[], Learner], str, str]] = [
 def test_faulty_learner(make: Callable[[], Learner], name: str, sentence: str) -> None:
     check = next(check for check in LEARNER_CHECKS if check.__name__ == name)
     expected = AssertionError if sentence else Exception
-    with pytest.raises(expected, match=sentence):
+    with pytest.raises(expected, match=sentence or None):
         check(make(), Blobs())
 
 

@@ -197,7 +197,7 @@ BAD: dict[str, tuple[Callable[[Learner], Any], str]] = {
     "NaN label": (lambda b: b.adapt(X[:2], ["a", float("nan")], space=Classes(("a", "b"))), "NaN"),
     "no label": (lambda b: b.adapt(X[:2], ["a", None]), "None"),
     "mixed labels": (lambda b: b.adapt(X[:2], ["a", 1]), "mix kinds"),
-    "label outside": (lambda b: b.adapt(X[:3], Y[:2] + ["z"], space=Classes(("a", "b"))), "'z'"),
+    "label outside": (lambda b: b.adapt(X[:3], [*Y[:2], "z"], space=Classes(("a", "b"))), "'z'"),
     "wrong width": (lambda b: b.adapt(torch.zeros(2, 3), ["a", "b"]), r"\(2, 3\).*\[n, 2\]"),
     "words for rows": (lambda b: b.adapt(["x", "y"], ["a", "b"]), "rows cannot be read as numbers"),
     "same id twice": (lambda b: b.adapt(X[:2], ["a", "b"], ids=["p", "p"]), "'p' is used twice"),

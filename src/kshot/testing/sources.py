@@ -68,8 +68,13 @@ def _same_task(first: Task, second: Task, what: str) -> None:
 
 
 def _equal(first: Task, second: Task) -> bool:
-    parts = [(t.support, t.query) for t in (first, second)]
+    parts = [(_seen(t), t.query) for t in (first, second)]
     return first.space == second.space and all(_alike(a, b) for a, b in zip(*parts, strict=True))
+
+
+def _seen(task: Task) -> Examples | None:
+    """The support; of an interactive task what exploring it shows."""
+    return task.collect(None, generator(0, "seen")) if isinstance(task, InteractiveTask) else task.support
 
 
 def _alike(a: Examples | None, b: Examples | None) -> bool:

@@ -113,6 +113,11 @@ class Training:
         except KeyboardInterrupt:
             # asked twice: a step may be half done, so what was saved last counts
             raise self._stopped() from None
+        except RuntimeError:
+            if not self.interrupts.asked:
+                raise
+            # the signal reached worker processes too, and torch reports their death in the middle of a step
+            raise self._stopped() from None
         finally:
             tracker.close()
 

@@ -168,7 +168,7 @@ def resized(images: Tensor, size: int) -> Tensor:
     """uint8 [n, side, side] to uint8 [n, size, size], bilinear with antialias."""
     if images.shape[-1] == size:
         return images
-    pages = images.unsqueeze(1)  # on bytes torch rounds as Pillow does
+    pages = images.unsqueeze(1)  # on bytes torch rounds as Pillow does, nearly always
     return F.interpolate(pages, (size, size), mode="bilinear", antialias=True).squeeze(1)
 
 
