@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +66,20 @@ def records(path: Path) -> list[bytes]:
     return out
 
 
+def history(path: Path, protocol: Any) -> list[tuple[int, dict[str, float]]]:
+    """Steps and values in a W&B run file."""
+    logged = []
+    for payload in records(path):
+        record = protocol.Record()
+        record.ParseFromString(payload)
+        if record.HasField("history"):
+            row = {
+                item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item
+            }
+            logged.append((row["_step"], {k: v for k, v in row.items() if not k.startswith("_")}))
+    return logged
+
+
 def test_wandb_offline_leaves_a_run_with_the_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     protocol = pytest.importorskip("wandb.proto.wandb_internal_pb2")
@@ -74,15 +90,9 @@ def test_wandb_offline_leaves_a_run_with_the_values(tmp_path: Path, monkeypatch:
     log(tracking.tracker("wandb", tmp_path))
     (run,) = (tmp_path / "wandb").glob("offline-run-*")
     (file,) = run.glob("*.wandb")
-    logged = []
-    for payload in records(file):
-        record = protocol.Record()
-        record.ParseFromString(payload)
-        if record.HasField("history"):
-            row = {
-                item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item
-            }
-            logged.append((row["_step"], {k: v for k, v in row.items() if not k.startswith("_")}))
+    end = time.monotonic() + 20  # another process writes the file, and a busy machine may let it wait
+    while len(logged := history(file, protocol)) < len(VALUES) and time.monotonic() < end:
+        time.sleep(0.1)
     assert logged == VALUES
 
 

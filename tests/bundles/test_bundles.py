@@ -137,6 +137,24 @@ def test_fingerprints_tell_type_shape_and_settings_apart() -> None:
     assert fingerprint(Own(zeros)) == fingerprint(Own(zeros.t()))  # memory order is no content
 
 
+def test_a_setting_added_later_leaves_old_fingerprints_alone() -> None:
+    class Old(kshot.encoders.Identity):
+        def __init__(self, inputs: int, scale: float = 1.0) -> None:
+            super().__init__(inputs)
+            self.scale = scale
+
+    class New(Old):
+        def __init__(self, inputs: int, scale: float = 1.0, bias: tuple[int, ...] = (0, 0)) -> None:
+            super().__init__(inputs, scale)
+            self.bias = bias
+
+        def config(self) -> dict[str, Any]:
+            return {"inputs": self.inputs, "scale": self.scale, "bias": list(self.bias)}
+
+    assert Old(2).fingerprint() == New(2).fingerprint()
+    assert len({New(2).fingerprint(), New(2, 2.0).fingerprint(), New(2, bias=(0, 1)).fingerprint()}) == 3
+
+
 # ---- where the base is found
 
 

@@ -53,6 +53,12 @@ def encoder(norm: str) -> Encoder:
 
 
 def learner(kind: str, norm: str) -> Learner:
+    with torch.random.fork_rng():
+        torch.manual_seed(4)  # weights of the head
+        return _learner(kind, norm)
+
+
+def _learner(kind: str, norm: str) -> Learner:
     if kind == "protonet":
         return ProtoNet(encoder(norm))
     if kind == "ridge":

@@ -72,7 +72,7 @@ def test_prototypes_by_triple_loop() -> None:
                     row[d] for row, label in zip(x.tolist(), labels.tolist(), strict=True) if label == c
                 ]
                 total += (q[d] - sum(members) / len(members)) ** 2
-            assert scores[i, c].item() == pytest.approx(-0.7 * total, rel=1e-10)
+            assert scores[i, c].item() == pytest.approx(-0.7 / D * total, rel=1e-10)
     theirs = NearestCentroid().fit(x.numpy(), labels.numpy()).predict(query.numpy())
     assert scores.argmax(1).tolist() == theirs.tolist()
 
@@ -138,7 +138,7 @@ def test_lda_equals_explicit_inverse() -> None:
     centred = x - means[labels]
     inverse = torch.linalg.inv(0.4 * torch.eye(D, dtype=x.dtype) + 0.9 * centred.T @ centred / len(x))
     gap = query.unsqueeze(1) - means
-    expected = -0.5 * torch.einsum("qcd,de,qce->qc", gap, inverse, gap)
+    expected = -1 / D * torch.einsum("qcd,de,qce->qc", gap, inverse, gap)
     close(head.respond(head.solve(x, labels, WAYS), query), expected.detach())
 
 
@@ -152,7 +152,8 @@ def test_lda_equals_sklearn_where_they_coincide() -> None:
     head = LDAHead().double()
     head.log_floor.data.fill_(-18.0)
     peer = LinearDiscriminantAnalysis(solver="lsqr", priors=[1 / WAYS] * WAYS).fit(x.numpy(), labels.numpy())
-    ours = torch.softmax(head.respond(head.solve(x, labels, WAYS), query), 1)
+    # kshot divides by d where the density has one half
+    ours = torch.softmax(D / 2 * head.respond(head.solve(x, labels, WAYS), query), 1)
     close(ours, peer.predict_proba(query.numpy()), 1e-4)
 
 
@@ -160,6 +161,7 @@ def test_lda_with_one_shot_is_the_nearest_mean() -> None:
     x, _, query = problem()
     head, peer = LDAHead().double(), PrototypeHead().double()
     head.log_floor.data.fill_(math.log(0.5))
+    peer.log_scale.data.fill_(math.log(2.0))
     labels = torch.arange(WAYS)
     ours = head.respond(head.solve(x[:WAYS], labels, WAYS), query)
     close(ours, peer.respond(peer.solve(x[:WAYS], labels, WAYS), query).detach())

@@ -18,7 +18,7 @@ from kshot.tasks.spaces import Classes, Numbers
 MAKERS: dict[str, Callable[[], Learner]] = {
     "protonet": lambda: ProtoNet(kshot.encoders.identity(2)),
     "kernel_ridge": lambda: ClosedForm(kshot.encoders.identity(2)),
-    "maml": lambda: GradientLearner(kshot.encoders.mlp(2, (8,)), outputs=3, steps=60),
+    "maml": lambda: GradientLearner(kshot.encoders.mlp(2, (8,)), outputs=3, steps=20, rate=0.3),
 }
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -43,7 +45,7 @@ class Encoder(nn.Module, ABC):
 
     def fingerprint(self) -> str:
         """SHA-256 over kind, configuration, preprocessing and every weight: equal means interchangeable."""
-        digest = hashlib.sha256(json.dumps([self.kind, self.config()], sort_keys=True).encode())
+        digest = hashlib.sha256(identifying(self.kind, type(self), self.config()))
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor_bytes(tensor))
@@ -60,6 +62,20 @@ class Encoder(nn.Module, ABC):
             head = f"{item.dtype}{tuple(item.shape)}".encode()
             return hashlib.sha256(head + tensor_bytes(item)).hexdigest()[:32]
         return hashlib.sha256(str(item).encode()).hexdigest()[:32]
+
+
+def identifying(kind: str, maker: type, config: Mapping[str, Any]) -> bytes:
+    """Kind and settings for a fingerprint, without the settings that have their default value.
+
+    So a setting that a later version adds, with a default that means "as before", leaves every old
+    fingerprint as it was, and files of older versions still find their bases.
+    """
+    found = inspect.signature(maker).parameters
+    defaults = {
+        name: json.dumps(p.default, default=str) for name, p in found.items() if p.default is not p.empty
+    }
+    kept = {name: value for name, value in config.items() if json.dumps(value) != defaults.get(name)}
+    return json.dumps([kind, kept], sort_keys=True).encode()
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:

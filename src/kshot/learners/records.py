@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kshot import storage
-from kshot.encoders.encoder import tensor_bytes
+from kshot.encoders.encoder import identifying, tensor_bytes
 from kshot.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def learner_record(learner: Learner, card: Mapping[str, Any] | None = None) -> R
 
 def fingerprint(learner: Learner) -> str:
     """SHA-256 of a base: kind, settings, encoder and every weight. Equal bases answer alike."""
-    digest = hashlib.sha256(json.dumps([learner.kind, learner.config()], sort_keys=True).encode())
+    digest = hashlib.sha256(identifying(learner.kind, type(learner), learner.config()))
     digest.update(learner.encoder.fingerprint().encode())
     for name, tensor in sorted(learner.state_dict().items()):
         if not name.startswith("encoder."):

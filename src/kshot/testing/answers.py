@@ -46,6 +46,11 @@ def check_other_way_and_shot(learner: Learner, source: TaskSource) -> None:
         given = learner.adapt(support).predict(query.inputs)
         ways = set(support.targets)
         claim(set(given.classes) == ways, f"{len(ways)} classes were given, the answer knows {given.classes}")
+        shape = given.probabilities.shape
+        claim(
+            shape == (len(query), len(ways)),
+            f"probabilities of {len(query)} queries in {len(ways)} ways have shape {shape}; one column per class",
+        )
         sums = given.probabilities.sum(1)
         claim(
             bool((abs(sums - 1) < 1e-5).all()),
