@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from kshot.commandline.output import say
 from kshot.data import Episodes, Pool, Streamed
 from kshot.encoders import Encoder, ImageEncoder
 from kshot.tasks import NWayKShot, TaskSource
+from kshot.vision import CentreCrop, TrainingCrop
 
 _MEMORY = 1 << 30
 """Bytes of pictures that are kept in memory; more are streamed from disk."""
@@ -25,31 +25,31 @@ def channels_of(pool: Pool) -> int:
 
 
 def task_source(pool: Pool, sampler: NWayKShot, encoder: Encoder, *, training: bool = False) -> TaskSource:
-    """Tasks of `pool`; pictures on disk are read once if they fit in memory at the encoder's size."""
+    """Tasks of `pool`, fit for `encoder`.
+
+    Colour photographs are cropped, mirrored and streamed from disk for training, and cut to their centre
+    for judging; other pictures are read once if they fit in memory at the encoder's size.
+    """
     if pool.in_memory or not isinstance(encoder, ImageEncoder):
         return Episodes(pool, sampler)
+    if encoder.channels == 3 and training:
+        say("Photographs: random crops and mirroring, read by worker processes while it trains.")
+        return Streamed(Episodes(pool, sampler, TrainingCrop(encoder.size, scale=(0.25, 1.0))))
     needed = len(pool) * encoder.channels * encoder.size**2
     if needed <= _MEMORY:
         return Episodes(Pool(_load(pool, encoder), _labels(pool), pool.name), sampler)
     say(f"{len(pool):,} pictures need {needed / 2**30:.1f} GiB of memory, so they are streamed from disk.")
-    return Streamed(Episodes(pool, sampler))
+    return Streamed(Episodes(pool, sampler, CentreCrop(encoder.size) if encoder.channels == 3 else None))
 
 
 def _load(pool: Pool, encoder: ImageEncoder) -> Tensor:
     """All pictures at the encoder's size, uint8 [n, channels, size, size]."""
-    parts = []
-    for place in range(len(pool)):
-        parts.append(_fitted(pool.inputs[place], encoder))
-    return torch.stack(parts)
-
-
-def _fitted(image: Tensor, encoder: ImageEncoder) -> Tensor:
-    x = encoder._recolour(image.unsqueeze(0).float() / 255)
-    if x.shape[-2:] != (encoder.size, encoder.size):
-        x = F.interpolate(
-            x, (encoder.size, encoder.size), mode="bilinear", antialias=True, align_corners=False
-        )
-    return (x[0].clamp(0, 1) * 255).round().to(torch.uint8)
+    places = range(len(pool))
+    if encoder.channels == 3:
+        crop = CentreCrop(encoder.size)
+        return torch.cat([crop([pool.inputs[place]]) for place in places])
+    grey = (encoder.fitted(encoder.read([pool.inputs[place]])) for place in places)
+    return torch.cat([(x.clamp(0, 1) * 255).round().to(torch.uint8) for x in grey])
 
 
 def _labels(pool: Pool) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,7 +50,7 @@ class GlyphTasks:
 
     @classmethod
     def draw(
-        cls, classes: int, drawings: int, generator: torch.Generator, *, size: int = 28, **task: int
+        cls, classes: int, drawings: int, generator: torch.Generator, *, size: int = 28, **task: Any
     ) -> GlyphTasks:
         """Invent `classes` characters with `drawings` drawings each; `task` is ways, shots, queries."""
         state = generator.get_state()

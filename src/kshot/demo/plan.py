@@ -58,7 +58,7 @@ def plan(effort: str) -> Plan:
     """The plan of an effort: quick (about 2 minutes of training), normal (10), best (45).
 
     >>> plan("quick").ways
-    30
+    90
     """
     if effort not in _PLANS:
         raise SettingError(f"effort is {effort!r}; choose one of {', '.join(EFFORTS)}")

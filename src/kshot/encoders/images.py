@@ -69,13 +69,17 @@ class ImageEncoder(Encoder):
         return [_one(item, place) for place, item in enumerate(inputs)]
 
     def prepare(self, inputs: Read) -> Tensor:
+        return self._normalise(self.fitted(inputs))
+
+    def fitted(self, inputs: Read) -> Tensor:
+        """Raw form to the encoder's channels and size, [n, channels, size, size] in 0..1, not yet normalised."""
         if isinstance(inputs, list):
             kinds = {(tuple(item.shape), item.dtype) for item in inputs}
             if len(kinds) > 1:  # bytes and floats have other scales, so they are not stacked either
-                return torch.cat([self.prepare(item.unsqueeze(0)) for item in inputs])
+                return torch.cat([self.fitted(item.unsqueeze(0)) for item in inputs])
             inputs = torch.stack(inputs) if inputs else torch.zeros(0, self.channels, self.size, self.size)
         x = inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs
-        return self._normalise(self._resize(self._recolour(x)))
+        return self._resize(self._recolour(x))
 
     def _recolour(self, x: Tensor) -> Tensor:
         x = x[:, :3] if x.shape[1] == 4 else x[:, :1] if x.shape[1] == 2 else x

@@ -11,7 +11,7 @@ Four policies, set for the running thread by `normalising(...)`:
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -79,7 +79,7 @@ def _affine(x: Tensor, mean: Tensor, variance: Tensor, norm: nn.BatchNorm2d) -> 
 
 def norm_layer(name: str, channels: int) -> nn.Module:
     """A norm over `channels` by name: batch, group (groups of 8), instance, layer or none."""
-    makers = {
+    makers: dict[str, Callable[[], nn.Module]] = {
         "batch": lambda: BatchNorm2d(channels),
         "group": lambda: nn.GroupNorm(max(channels // 8, 1), channels),
         "instance": lambda: nn.InstanceNorm2d(channels, affine=True),

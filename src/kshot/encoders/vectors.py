@@ -48,10 +48,12 @@ class VectorEncoder(Encoder):
         if isinstance(inputs, list):
             inputs = torch.stack(inputs) if inputs else torch.zeros(0, self.inputs)
         weight = next(self.parameters(), None)
-        return inputs if weight is None else inputs.to(weight.dtype)
+        rows: Tensor = inputs if weight is None else inputs.to(weight.dtype)
+        return rows
 
     def from_json(self, value: Any) -> Tensor:
-        return self.read([value])[0]
+        row: Tensor = self.read([value])[0]
+        return row
 
 
 class Identity(VectorEncoder):
