@@ -31,7 +31,7 @@ METRIC = {
     "average": 0.995,
 }
 HEAD = {**METRIC, "steps": 800, "rate": 5e-4, "validate_every": 200}
-GRADIENT = {"meta_batch": 4, "validate_every": 250, "validation_tasks": 150, "average": 0.99, "clip": 10.0}
+GRADIENT = {"meta_batch": 4, "validate_every": 500, "validation_tasks": 100, "average": 0.99, "clip": 10.0}
 
 
 def metric_task(train: Episodes) -> Episodes:
@@ -61,11 +61,11 @@ LEARNERS: dict[str, tuple[Make, dict[str, Any]]] = {
     "ridge": (lambda: ClosedForm(encoder(), "ridge", rounds=True), HEAD),
     "kernel_ridge": (lambda: ClosedForm(encoder(), "kernel_ridge", rounds=True), HEAD),
     "lda": (lambda: ClosedForm(encoder(), "lda", rounds=True), HEAD),
-    "maml": (lambda: maml(encoder(), regime="transductive"), {**GRADIENT, "steps": 8000}),
-    "fomaml": (lambda: fomaml(encoder(), regime="transductive"), {**GRADIENT, "steps": 8000}),
-    "anil": (lambda: anil(encoder(), regime="transductive"), {**GRADIENT, "steps": 8000}),
-    "meta_sgd": (lambda: meta_sgd(encoder(), regime="transductive"), {**GRADIENT, "steps": 8000}),
-    "reptile": (lambda: reptile(encoder(), regime="transductive"), {**GRADIENT, "steps": 8000}),
+    "maml": (lambda: maml(encoder(), regime="transductive"), {**GRADIENT, "steps": 7500}),
+    "fomaml": (lambda: fomaml(encoder(), regime="transductive"), {**GRADIENT, "steps": 7500}),
+    "anil": (lambda: anil(encoder(), regime="transductive"), {**GRADIENT, "steps": 7500}),
+    "meta_sgd": (lambda: meta_sgd(encoder(), regime="transductive"), {**GRADIENT, "steps": 7500}),
+    "reptile": (lambda: reptile(encoder(), regime="transductive"), {**GRADIENT, "steps": 7500}),
 }
 
 
