@@ -59,7 +59,14 @@ def train(
     """
     found = sources.parts(data, seed=seed)
     plan = recipes.derive(
-        effort, learner, (found.train, found.validation), ways=ways, shots=shots, steps=steps, seed=seed
+        effort,
+        learner,
+        encoder,
+        (found.train, found.validation),
+        ways=ways,
+        shots=shots,
+        steps=steps,
+        seed=seed,
     )
     say(f"{data}: {len(found.train.classes)} classes to train on, {len(found.validation.classes)} to choose by, "
         f"{len(found.test.classes)} kept for the end.")  # fmt: skip

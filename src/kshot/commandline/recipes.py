@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -20,14 +21,20 @@ from kshot.training import Settings
 EFFORTS = ("quick", "normal", "best")
 
 LEARNERS: dict[str, tuple[Callable[..., Learner], str]] = {
-    "protonet": (ProtoNet, "nearest class mean; the first to try"),
-    "ridge": (partial(ClosedForm, head="ridge"), "ridge regression onto the classes"),
+    "protonet": (partial(ProtoNet, rounds=True), "nearest class mean; the first to try"),
+    "ridge": (partial(ClosedForm, head="ridge", rounds=True), "ridge regression onto the classes"),
     "kernel_ridge": (
-        partial(ClosedForm, head="kernel_ridge"),
+        partial(ClosedForm, head="kernel_ridge", rounds=True),
         "kernel ridge regression; strong on frozen features",
     ),
-    "lda": (partial(ClosedForm, head="lda"), "class means with a shared covariance; good from 5 examples up"),
-    "bayesian": (partial(ClosedForm, head="bayesian"), "Bayesian linear regression; for numbers"),
+    "lda": (
+        partial(ClosedForm, head="lda", rounds=True),
+        "class means with a shared covariance; good from 5 examples up",
+    ),
+    "bayesian": (
+        partial(ClosedForm, head="bayesian", rounds=True),
+        "Bayesian linear regression; for numbers",
+    ),
     "maml": (learners.maml, "everything moves, exact meta-gradients; slow"),
     "fomaml": (learners.fomaml, "MAML, first order; faster"),
     "anil": (learners.anil, "MAML that moves the last layer only"),
@@ -37,9 +44,10 @@ LEARNERS: dict[str, tuple[Callable[..., Learner], str]] = {
 }
 """Makers by name, each with a word for people."""
 
-_STEPS = {"quick": 800, "normal": 4000, "best": 12000}
+_STEPS = {"quick": 300, "normal": 1500, "best": 4000}
 _GRADIENT_STEPS = {"quick": 400, "normal": 3000, "best": 12000}
-_WAYS = {"quick": 30, "normal": 40, "best": 60}
+_WAYS = {"quick": 60, "normal": 90, "best": 90}
+_LARGE_WAYS = 20  # of a large network, whose pictures are large too
 _SIZES = {"conv4": 28, "resnet12": 84, "pixels": 28}
 
 
@@ -98,9 +106,10 @@ def default_size(encoder: str) -> int:
 
 
 def derive(
-    effort: str, learner: str, pools: tuple[Pool, Pool], *, ways: int, shots: int, steps: int | None, seed: int,
+    effort: str, learner: str, encoder: str, pools: tuple[Pool, Pool], *, ways: int, shots: int,
+    steps: int | None, seed: int,
 ) -> Derived:  # fmt: skip
-    """Everything that training needs, from the effort, the learner and the data.
+    """Everything that training needs, from the effort, the learner, the encoder and the data.
 
     Raises:
         SettingError: no such effort. TaskError: classes too small.
@@ -109,8 +118,8 @@ def derive(
         raise SettingError(f"effort is {effort!r}; choose one of {', '.join(EFFORTS)}")
     train, validation = pools
     judged = _judged(validation, ways, shots)
-    sampler, why = _sampler(effort, learner, train, judged)
-    chosen = _settings(effort, learner, steps, seed)
+    sampler, why = _sampler(effort, learner, encoder, train, judged)
+    chosen, why_rate = _settings(effort, learner, encoder, steps, seed)
     reasons = (
         (
             "training tasks",
@@ -124,7 +133,7 @@ def derive(
         ),
         ("steps", f"{chosen.steps:,}", "--steps" if steps else f"effort {effort} for this kind of learner"),
         ("tasks per step", str(chosen.meta_batch), _why_batch(learner)),
-        ("learning rate", f"{chosen.rate:g}, falling to 0", "Adam with a cosine schedule: no dial to turn"),
+        ("learning rate", f"{chosen.rate:g}, falling to 0", why_rate),
         ("validation", f"every {chosen.validate_every} steps", "the best weights by validation are kept"),
     )
     return Derived(sampler, judged, chosen, reasons)
@@ -140,18 +149,23 @@ def _judged(validation: Pool, ways: int, shots: int) -> NWayKShot:
     return NWayKShot(ways, shots, min(15, smallest - shots))
 
 
-def _sampler(effort: str, learner: str, train: Pool, judged: NWayKShot) -> tuple[NWayKShot, str]:
+def _sampler(
+    effort: str, learner: str, encoder: str, train: Pool, judged: NWayKShot
+) -> tuple[NWayKShot, str]:
     smallest, classes = min(train.sizes), len(train.classes)
     shots = min(judged.shots, max(smallest - 1, 1))
-    queries = max(min(5, smallest - shots), 1)
+    queries = max(min(5 if gradient(learner) or shots > 1 else 3, smallest - shots), 1)
     if gradient(learner):
-        return NWayKShot(judged.ways, shots, queries), "as judged: its last layer has that many classes"
-    ways = max(min(_WAYS[effort], classes), 2)
-    if ways == classes:
-        return NWayKShot(
-            ways, shots, queries
-        ), f"all {classes} training classes at once: harder tasks teach more"
-    return NWayKShot(ways, shots, queries), "more ways than at test: harder tasks teach more"
+        ways, why = min(judged.ways, classes), "as judged: its last layer has that many classes"
+    elif classes <= (most := _most_ways(effort, encoder)):
+        ways, why = classes, f"all {classes} training classes at once: harder tasks teach more"
+    else:
+        ways, why = most, "more ways than at test: harder tasks teach more"
+    return NWayKShot(ways, shots, queries), why
+
+
+def _most_ways(effort: str, encoder: str) -> int:
+    return _WAYS[effort] if encoder == "conv4" else _LARGE_WAYS
 
 
 def _why_batch(learner: str) -> str:
@@ -162,12 +176,19 @@ def _why_batch(learner: str) -> str:
     )
 
 
-def _settings(effort: str, learner: str, steps: int | None, seed: int) -> Settings:
-    slow = gradient(learner)
-    count = steps or (_GRADIENT_STEPS if slow else _STEPS)[effort]
-    every = max(min(count // 5, 500), 1)
-    if slow:
+def _settings(effort: str, learner: str, encoder: str, steps: int | None, seed: int) -> tuple[Settings, str]:
+    """Settings, and why the learning rate is what it is."""
+    count = steps or (_GRADIENT_STEPS if gradient(learner) else _STEPS)[effort]
+    common: dict[str, Any] = {
+        "steps": count, "validate_every": max(min(count // 5, 500), 1), "seed": seed,
+        "warmup": min(20, count), "average": 0.99 if count >= 200 else 0.9,
+    }  # fmt: skip
+    if downloaded(encoder):
+        return Settings(rate=1e-4, **common), "small: the network has learned from photos already"
+    if gradient(learner):
         return Settings(
-            steps=count, meta_batch=4, rate=1e-3, average=0.98, clip=10.0, validate_every=every, seed=seed
-        )
-    return Settings(steps=count, rate=2e-3, average=0.98, validate_every=every, seed=seed)
+            rate=1e-3, meta_batch=4, clip=10.0, **common
+        ), "Adam with a cosine schedule; usual for this family"
+    if encoder == "conv4":
+        return Settings(rate=3e-3, **common), "Adam with a cosine schedule; a small network bears a large one"
+    return Settings(rate=1e-3, **common), "Adam with a cosine schedule; usual for networks of this size"
