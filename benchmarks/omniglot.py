@@ -21,6 +21,10 @@ from benchmarks.rows import append, data_folder
 from kshot.data import Affine, Episodes, Mixed
 from kshot.learners import ClosedForm, Learner, ProtoNet, anil, fomaml, maml, meta_sgd, reptile
 
+DATA = {
+    "vinyals": "omniglot 1028/172/423 with rotations",
+    "background": "omniglot, original background and evaluation sets with rotations",
+}
 FOUR = ((5, 1), (5, 5), (20, 1), (20, 5))
 METRIC = {
     "steps": 3600,
@@ -82,15 +86,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tasks", type=int, default=1000)
     parser.add_argument("--start", type=Path, default=None, help="a saved learner whose encoder is the start")
+    parser.add_argument("--split", choices=("vinyals", "background"), default="vinyals")
     parser.add_argument("--steps", type=int, default=None)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     make, settings = LEARNERS[options.learner]
     settings = {**settings, "seed": options.seed, **({"steps": options.steps} if options.steps else {})}
-    splits = kshot.vision.omniglot(data_folder() / "omniglot")
+    splits = kshot.vision.omniglot(data_folder() / "omniglot", split=options.split)
     metric = "meta_batch" not in settings
-    folder = options.folder or Path("runs") / f"omniglot-{options.learner}-{options.seed}"
+    folder = options.folder or Path("runs") / f"omniglot-{label(options)}-{options.seed}"
     run = kshot.fit(
         started(make(), options.start),
         training_tasks(options.learner, splits.train),
@@ -99,6 +104,11 @@ def main() -> None:
         settings=kshot.Settings(**settings),
     )
     record(options, run, splits, FOUR if metric else FOUR[:1])
+
+
+def label(options: argparse.Namespace) -> str:
+    """What a row calls the learner: another split is another row."""
+    return str(options.learner) + ("" if options.split == "vinyals" else f"-{options.split}")
 
 
 def training_tasks(name: str, train: Episodes) -> kshot.tasks.TaskSource:
@@ -128,8 +138,8 @@ def record(
         print(f"{options.learner}: {report}  ({time.process_time() - start:.0f} s of CPU)")
         append(
             "omniglot",
-            what=options.learner,
-            data="omniglot 1028/172/423 with rotations",
+            what=label(options),
+            data=DATA[options.split],
             encoder="conv4-64",
             protocol=f"{ways}w{shots}s",
             regime=report.regime,
@@ -142,7 +152,7 @@ def record(
         )
     append(
         "omniglot_curves",
-        what=options.learner,
+        what=label(options),
         regime=run.learner.regime,
         seeds=[options.seed],
         minutes=[round(h["cpu_seconds"] / 60, 2) for h in run.history],

@@ -23,7 +23,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--learner", type=Path, default=None, help="a .kshot file with a learner")
+    parser.add_argument(
+        "--learner",
+        type=Path,
+        default=None,
+        help="a .kshot file with a learner that has not seen the evaluation alphabets",
+    )
+    parser.add_argument("--name", default=None, help="what the row calls it")
     options = parser.parse_args()
     start = time.process_time()
     name, regime, answer = method(options.learner)
@@ -34,7 +40,7 @@ def main() -> None:
     )
     append(
         "one_shot_runs",
-        what=name,
+        what=options.name or name,
         data="omniglot all_runs, within alphabet",
         protocol="20w1s, official runs, error in %",
         regime=regime,
