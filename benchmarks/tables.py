@@ -27,7 +27,9 @@ def rows(file: str) -> list[Row]:
 
 
 def figure(row: Row) -> str:
-    """Mean and half interval, in the row's own units."""
+    """Mean and half interval, in the row's own units; "diverges" where there is no finite mean."""
+    if row["value"] is None:
+        return "diverges"
     return f"{row['value']:.2f} ± {(row['high'] - row['low']) / 2:.2f}"
 
 
@@ -57,10 +59,21 @@ def simple(file: str) -> Callable[[], list[str]]:
     return table
 
 
+def sinusoid() -> list[str]:
+    """Error by learner and number of inner steps; a learner that diverges there has no figure."""
+    steps = sorted({row["steps"] for row in rows("sinusoid")})
+    lines = [f"| learner | {' | '.join(f'{s} steps' for s in steps)} |", "|---|" + "---|" * len(steps)]
+    for name in dict.fromkeys(row["what"] for row in rows("sinusoid")):
+        own = {row["steps"]: row for row in rows("sinusoid") if row["what"] == name}
+        cells = [figure(own[s]) if s in own else "" for s in steps]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "omniglot": omniglot,
     "glyphs": simple("glyphs"),
-    "sinusoid": simple("sinusoid"),
+    "sinusoid": sinusoid,
     "one_shot_runs": simple("one_shot_runs"),
 }
 

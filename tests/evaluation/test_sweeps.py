@@ -129,11 +129,13 @@ def test_logistic_regression_is_scikit_learns(source: Episodes) -> None:
     assert ours.probabilities == pytest.approx(wanted, abs=1e-5)
 
 
-@pytest.mark.parametrize("labels", [["a", "b", "a", "b"], ["a", "a", "a", "a"]])
-def test_logistic_regression_of_two_and_of_one_class(labels: list[str]) -> None:
-    inputs = torch.tensor([[0.0, 1], [1, 0], [0, 2], [2, 0]])
-    task = LogisticRegression(kshot.encoders.identity(2)).adapt(inputs, labels)
-    assert task.predict(inputs).labels == labels
+def test_logistic_regression_of_two_classes_and_of_what_one_would_leave() -> None:
+    """Explaining a 1-shot task leaves out the only example of a class: one class remains."""
+    inputs = torch.eye(2)
+    task = LogisticRegression(kshot.encoders.identity(2)).adapt(inputs, ["a", "b"])
+    assert task.predict(inputs).labels == ["a", "b"]
+    found = {e.id: e.label_without for e in task.explain(inputs[:1]).evidence}
+    assert found == {"e0": "b", "e1": "a"}
 
 
 def test_a_penalty_of_zero_is_an_error() -> None:

@@ -20,7 +20,7 @@ def invent(chosen: Plan, seed: int) -> tuple[GlyphTasks, GlyphTasks]:
         chosen.classes, chosen.drawings, generator(seed, "demo", "glyphs"), ways=chosen.ways
     )
     train, other = drawn.split(max(chosen.classes // 10, 5))
-    return train, other.using(ways=min(20, chosen.ways), queries=min(5, chosen.drawings - 1))
+    return train, other.using(ways=min(20, other.ways), queries=min(5, chosen.drawings - 1))
 
 
 def meta_train(chosen: Plan, train: GlyphTasks, other: GlyphTasks, seed: int, *, progress: bool) -> Run:
