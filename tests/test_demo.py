@@ -93,7 +93,8 @@ def test_the_report_is_one_file_with_everything_inside(done: Done) -> None:
 
 def test_the_printed_commands_work_as_printed(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(done.out)
-    lines = [line.strip() for line in done.told.splitlines() if line.strip().startswith("kshot ")]
+    end = done.told.partition("Your turn")[2]
+    lines = [line.strip() for line in end.splitlines() if line.strip().startswith("kshot ")]
     assert [line.split()[1] for line in lines] == ["adapt", "predict", "explain"]
     for line in lines:
         words = shlex.split(line, posix=os.name != "nt")
