@@ -183,7 +183,7 @@ def record(
         seeds=[options.seed],
         minutes=[round(h["cpu_seconds"] / 60, 2) for h in run.history],
         accuracy=[round(100 * h["validation_accuracy"], 2) for h in run.history],
-        protocol="validation tasks",
+        protocol="20w1s" if len(protocols) > 1 else "5w1s",
     )
 
 

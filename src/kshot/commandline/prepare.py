@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kshot.commandline.output import say
 from kshot.data import Episodes, Pool, Streamed
-from kshot.encoders import Encoder, ImageEncoder, Pixels
+from kshot.encoders import Encoder, ImageEncoder
 from kshot.tasks import NWayKShot, TaskSource
 from kshot.vision import CentreCrop, TrainingCrop
 
