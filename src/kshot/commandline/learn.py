@@ -151,7 +151,10 @@ def evaluate(
     if baselines:
         learners |= {"nearest_mean": nearest_mean(), "logistic_regression": logistic_regression()}
     sampler = NWayKShot(ways, shots, queries)
-    tested = {name: _unseen(learner, name, sampler, seed) for name in data}
+    tested: dict[str, Episodes] = {}
+    for name in data:
+        source = _unseen(learner, name, sampler, seed)
+        tested[name if source.pool.name in tested else source.pool.name or name] = source
     with console().status("measuring ..."):
         table = cross_domain(learners, tested, tasks=tasks, seed=seed)
     show_table(HEAD, [cells(row) for row in table.rows], right=NUMERIC)

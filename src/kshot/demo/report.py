@@ -58,14 +58,14 @@ def _headline(rows: Sequence[Row]) -> str:
         best = max(rivals, key=lambda r: r.report.mean)
         shots = "1 example" if shots_of(row) == "1" else f"{shots_of(row)} examples"
         lines.append(
-            [row.data, f"{shots} of each of 5 signs", f"{100 * row.report.mean:.1f} %",
-             f"{100 * best.report.mean:.1f} % ({best.learner})"]
+            [row.data, f"{shots} of each of 5 signs", figure(row.report),
+             f"{figure(best.report)} ({best.learner})"]
         )  # fmt: skip
-    text = "How often the right one of five signs was named. Pure chance is 20 %."
+    text = "How often the right one of five signs was named, with its 95 % interval. Pure chance is 20 %."
     return section(
         "In short",
         text,
-        grid(["handwriting", "shown", OURS, "best without meta-training"], lines, numeric=[2]),
+        grid(["handwriting", "shown", OURS, "best without meta-training"], lines),
     )
 
 
@@ -79,7 +79,7 @@ def _training(chosen: Plan, run: Run, invented: Tensor) -> str:
         [h["validation_half"] for h in history],
     )
     text = (
-        f"{chosen.classes} characters were invented and drawn {chosen.drawings} times each, every time a little "
+        f"{chosen.classes:,} characters were invented and drawn {chosen.drawings} times each, every time a little "
         f"differently. In each of {chosen.steps:,} training tasks the network saw one drawing of each of "
         f"{chosen.ways} characters and had to recognise further drawings of them."
     )
@@ -130,7 +130,7 @@ def _lesson(lesson: Lesson) -> str:
     asked = gallery([lesson.asked[k] for k in shown], names, side=48)
     text = (
         f"All ten digits at once, {SHOTS} pictures of each (two of the five are shown). Then {len(lesson.asked)} other "
-        f"pictures were asked and {lesson.right} of them answered right."
+        f"pictures were asked and {lesson.right} of them answered right (every second one is shown)."
     )
     return section(
         "One lesson", text, "<h2>Taught</h2>", taught, "<h2>Asked, with the answers given</h2>", asked

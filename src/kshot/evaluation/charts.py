@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 _WIDTH, _HEIGHT = 760, 280
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 12, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 12, 48
 _COLOURS = 5
 
 
@@ -37,7 +37,7 @@ def curves(
     frame = _Frame.around(lines, ticks)
     parts = [_grid(frame, percent), _x_marks(frame), *(_line(line, k, frame) for k, line in enumerate(lines))]
     names = (
-        f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x)}</text>'
+        f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 5}" text-anchor="middle">{escape(x)}</text>'
     )
     legend = "".join(
         f'<span class="k{k % _COLOURS}"><i></i>{escape(line.name)}</span>' for k, line in enumerate(lines)
@@ -112,7 +112,7 @@ def _grid(frame: _Frame, percent: bool) -> str:
 def _x_marks(frame: _Frame) -> str:
     values: Sequence[float] = frame.ticks or _round_values(frame.low_x, frame.high_x)
     return "".join(
-        f'<text x="{frame.x(v):.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{v:g}</text>'
+        f'<text x="{frame.x(v):.1f}" y="{_HEIGHT - _BOTTOM + 20}" text-anchor="middle">{v:g}</text>'
         for v in values
     )
 

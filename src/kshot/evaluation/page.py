@@ -51,7 +51,7 @@ figure img,.thumb{image-rendering:pixelated;border-radius:6px;border:1px solid v
 pre{background:var(--paper);border:1px solid var(--line);border-radius:8px;padding:.75rem .9rem;overflow-x:auto;font-size:.86rem;line-height:1.55}
 code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 footer{color:var(--soft);font-size:.85rem;margin-top:1.5rem}
-@media (max-width:560px){main{padding:1.4rem .8rem 3rem}section{padding:1rem .95rem}h1{font-size:1.5rem}svg text{font-size:20px}
+@media (max-width:560px){main{padding:1.4rem .8rem 3rem}section{padding:1rem .95rem}h1{font-size:1.5rem}svg text{font-size:18px}
 th,td{padding-right:.55rem}.confusion td,.confusion th{min-width:1.75rem;height:1.75rem}}
 @media print{body{background:#fff}section{break-inside:avoid}}
 """

@@ -25,14 +25,15 @@ class Row:
         return {"learner": self.learner, "data": self.data, **self.report.to_json(), "per_class": per_class}
 
 
-HEAD = ("learner", "data", "tasks", "regime", "result (95 % interval)", "ms to adapt")
+HEAD = ("learner", "data", "tasks", "regime", "result, 95 %", "ms to adapt")
 NUMERIC = (4, 5)
 
 
 def cells(row: Row) -> list[str]:
     """The cells of a row under `HEAD`, as plain text."""
     report = row.report
-    tasks = f"{report.interval.count} x {report.protocol.removeprefix(row.data).strip()}"
+    form = report.protocol.removeprefix(row.data).partition(",")[0].strip()
+    tasks = f"{report.interval.count} x {form}"
     return [row.learner, row.data, tasks, report.regime, figure(report), milliseconds(report.adapt_ms)]
 
 
