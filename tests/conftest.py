@@ -7,14 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
+
+# Small tensors run faster on one thread, and child processes inherit it: threads of several processes
+# that share two cores wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch  # noqa: E402
 
 _MISSING = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
-    """Small tensors run faster on one thread, and two runs share two cores."""
+    """Also where the caller's environment asks for more threads."""
     torch.set_num_threads(1)
 
 
