@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/data),)
 export KSHOT_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test check slow docs clean
+.PHONY: demo test check slow results clean
 
 .venv/.demo: pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv

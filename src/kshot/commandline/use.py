@@ -20,6 +20,7 @@ from kshot.storage import replace_file
 
 Json = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 TaskArgument = Annotated[str, typer.Argument(help="A task saved by kshot adapt, for example stamps.kshot.")]
+OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="Where to save; by default in place.")]
 BaseOption = Annotated[
     str | None,
     typer.Option("--base", help="The base of the task, where it lies neither inside nor beside the file."),
@@ -73,9 +74,7 @@ def adapt(
 def add(
     task: TaskArgument,
     folder: Annotated[str, typer.Argument(help="More examples, in the same form as for kshot adapt.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Where to save; by default in place.")
-    ] = None,
+    out: OutOption = None,
     base: BaseOption = None,
     as_json: Json = False,
 ) -> None:
@@ -121,9 +120,7 @@ def _save_changed(name: str, task: Adapted, out: Path | None) -> None:
 def remove(
     task: TaskArgument,
     ids: Annotated[list[str], typer.Argument(help="Names of examples, as kshot show lists them.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Where to save; by default in place.")
-    ] = None,
+    out: OutOption = None,
     base: BaseOption = None,
     as_json: Json = False,
 ) -> None:

@@ -55,7 +55,7 @@ _PLANS = {
 
 
 def plan(effort: str) -> Plan:
-    """The plan of an effort: quick (about 2 minutes of training), normal (10), best (45).
+    """The plan of an effort: quick trains for 1.5 minutes on 2 cores; normal has 4 times as many tasks, best 17 times.
 
     >>> plan("quick").ways
     90
