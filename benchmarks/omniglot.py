@@ -72,10 +72,10 @@ LEARNERS: dict[str, tuple[Make, dict[str, Any]]] = {
     "kernel_ridge": (lambda: ClosedForm(encoder(), "kernel_ridge", rounds=True), HEAD),
     "lda": (lambda: ClosedForm(encoder(), "lda", rounds=True), HEAD),
     "maml": (lambda: maml(encoder(), regime="transductive"), {**GRADIENT, "steps": 7500}),
-    "fomaml": (lambda: fomaml(encoder(), regime="transductive"), {**GRADIENT, "steps": 7500}),
-    "anil": (lambda: anil(encoder(), regime="transductive"), {**GRADIENT, "steps": 7500}),
-    "meta_sgd": (lambda: meta_sgd(encoder(), regime="transductive"), {**GRADIENT, "steps": 7500}),
-    "reptile": (lambda: reptile(encoder(), regime="transductive"), {**GRADIENT, "steps": 7500}),
+    "fomaml": (lambda: fomaml(encoder(), regime="transductive"), {**GRADIENT, "steps": 25_000}),
+    "anil": (lambda: anil(encoder(), regime="transductive"), {**GRADIENT, "steps": 14_000}),
+    "meta_sgd": (lambda: meta_sgd(encoder(), regime="transductive"), {**GRADIENT, "steps": 14_000}),
+    "reptile": (lambda: reptile(encoder(), regime="transductive"), {**GRADIENT, "steps": 11_000}),
 }
 
 

@@ -46,7 +46,7 @@ def test_one_inner_step() -> None:
     start = {"w": torch.tensor([2.0, 3.0, 5.0])}
     x = torch.tensor(X123)
     moved, losses = descend(
-        lambda p: judge(p["w"] @ x, HALF_SQUARE), start, steps=1, rates=rates("fixed", 0.5)
+        lambda p, _: judge(p["w"] @ x, HALF_SQUARE), start, steps=1, rates=rates("fixed", 0.5)
     )
     assert losses[0].item() == 264.5
     assert moved["w"].tolist() == [-9.5, -20.0, -29.5]
@@ -70,7 +70,7 @@ def test_engine(
 
     def task_loss(task: tuple[Tensor, Tensor]) -> Tensor:
         moved, _ = descend(
-            lambda p: judge(p["w"] @ task[0], HALF_SQUARE),
+            lambda p, _: judge(p["w"] @ task[0], HALF_SQUARE),
             {"w": line.w},
             steps=steps,
             rates=rates("fixed", rate),

@@ -19,9 +19,12 @@ Tensors = dict[str, Tensor]
 
 
 def descend(
-    loss: Callable[[Tensors], Tensor], start: Tensors, *, steps: int, rates: Rates, order: int = 2
+    loss: Callable[[Tensors, int], Tensor], start: Tensors, *, steps: int, rates: Rates, order: int = 2
 ) -> tuple[Tensors, list[Tensor]]:
     """`steps` steps of gradient descent on `loss` from `start`.
+
+    Args:
+        loss: of the moving tensors and the number of the step, so that steps may see different examples.
 
     Returns:
         The moved tensors, and the loss before each step.
@@ -29,7 +32,7 @@ def descend(
     moving = start if order else {name: value.detach() for name, value in start.items()}
     losses: list[Tensor] = []
     for step in range(steps):
-        gradients, value = grad_and_value(loss)(moving)
+        gradients, value = grad_and_value(loss)(moving, step)
         losses.append(value.detach())
         if order < 2:
             gradients = {name: gradient.detach() for name, gradient in gradients.items()}

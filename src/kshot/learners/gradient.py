@@ -41,7 +41,8 @@ class GradientLearner(Learner):
         moves: what moves: full, head, body, bias, film, lora or lora:RANK.
         steps: inner steps. rate: their size.
         rates: "fixed", "per_parameter" (learned, Meta-SGD), "per_layer_per_step" (learned, MAML++).
-        order: 2 (exact meta-gradients), 1 (first order), 0 (Reptile: the base is pulled to the result).
+        order: 2 (exact meta-gradients), 1 (first order), 0 (Reptile: the base is pulled to where the steps lead;
+            in training each step sees another part of the task's examples).
         regime: "inductive": queries are normalised with the support's statistics; "transductive": with
             their own, as in the MAML paper, so the answer to one query depends on the others.
 
@@ -100,18 +101,25 @@ class GradientLearner(Learner):
     def solve(self, support: Examples, space: OutputSpace) -> Moved:
         """theta' of equation 1: `steps` gradient steps on the support loss, from the meta-learned start."""
         parameters = self._start(space.size)
-
-        def loss(moving: Mapping[str, Tensor]) -> Tensor:
-            outputs = self._forward(self.subset.apply(parameters, dict(moving)), support.inputs, "batch")
-            return space.loss(outputs, support.targets)
-
-        start = self.subset.initial(parameters, self.norms)
-        moving, _ = descend(loss, start, steps=self.steps, rates=self.rates, order=self.order)
+        moving = self._moved(parameters, [support], space)
         if not self.normalises or self.regime == "transductive":
             return Moved(moving, [])
         with normalising("record") as statistics:
             call(self.encoder, _body(self.subset.apply(parameters, moving)), support.inputs)
         return Moved(moving, statistics)
+
+    def _moved(
+        self, parameters: dict[str, Tensor], parts: list[Examples], space: OutputSpace
+    ) -> dict[str, Tensor]:
+        """What moves, after `steps` steps; each sees the next of `parts`, in turn."""
+
+        def loss(moving: Mapping[str, Tensor], step: int) -> Tensor:
+            part = parts[step % len(parts)]
+            outputs = self._forward(self.subset.apply(parameters, dict(moving)), part.inputs, "batch")
+            return space.loss(outputs, part.targets)
+
+        start = self.subset.initial(parameters, self.norms)
+        return descend(loss, start, steps=self.steps, rates=self.rates, order=self.order)[0]
 
     def respond(self, state: Moved, inputs: Tensor, space: OutputSpace) -> Tensor:
         parameters = self.subset.apply(self._start(space.size), state.moving)
@@ -121,15 +129,21 @@ class GradientLearner(Learner):
 
     def loss(self, task: Task) -> Tensor:
         """Query loss after adapting; for order 0 a loss whose gradient is start minus result (Reptile)."""
-        if self.order:
-            return super().loss(task)
+        return super().loss(task) if self.order else self._pulled(task)
+
+    def _pulled(self, task: Task) -> Tensor:
+        """Reptile needs no query: its steps see the task's examples in parts, for only steps on different
+        examples make the start generalise (Nichol et al. 2018, section 5.1). Shown is the last part's loss.
+        """
         if task.support is None or task.query is None:
             raise DataError(f"task {task.name!r} lacks a support or a query; training needs both")
-        start = self.subset.initial(self._start(task.space.size), self.norms)
-        state = self.solve(task.support, task.space)
-        pull = {name: value - state.moving[name] for name, value in start.items()}
-        outputs = self.respond(state, task.query.inputs, task.space)
-        return same_gradient(start, pull, task.space.loss(outputs, task.query.targets))
+        parameters = self._start(task.space.size)
+        parts = _parts(task.support + task.query, self.steps)
+        moving = self._moved(parameters, parts, task.space)
+        start = self.subset.initial(parameters, self.norms)
+        pull = {name: value - moving[name] for name, value in start.items()}
+        outputs = self._forward(self.subset.apply(parameters, moving), parts[-1].inputs, "batch")
+        return same_gradient(start, pull, task.space.loss(outputs, parts[-1].targets))
 
     def _start(self, size: int) -> dict[str, Tensor]:
         """Parameters of body and head, the head with `size` rows."""
@@ -146,6 +160,12 @@ class GradientLearner(Learner):
 
 def _body(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(_BODY): p for name, p in parameters.items() if name.startswith(_BODY)}
+
+
+def _parts(examples: Examples, count: int) -> list[Examples]:
+    """The examples dealt out to `count` parts, as cards are; not more parts than examples."""
+    count = max(1, min(count, len(examples)))
+    return [Examples(examples.inputs[k::count], examples.targets[k::count]) for k in range(count)]
 
 
 _rates = rates

@@ -116,7 +116,7 @@ class Transfer(Learner):
         start["weight"] = x.new_zeros(size, self.encoder.features)
         start["bias"] = x.new_zeros(size)
 
-        def loss(moving: dict[str, Tensor]) -> Tensor:
+        def loss(moving: dict[str, Tensor], _: int) -> Tensor:
             return space.loss(self._moved(moving, x), support.targets)
 
         return descend(loss, start, steps=self.steps, rates=self.rates, order=0)[0]
