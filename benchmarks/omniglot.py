@@ -7,6 +7,11 @@ python -m benchmarks.omniglot kernel_ridge --frozen --start runs/omniglot-proton
 python -m benchmarks.omniglot lda --start runs/omniglot-protonet-0/learner.kshot
                                               a closed-form head, the encoder trained on
 python -m benchmarks.omniglot maml            5-way 1-shot, the paper's transductive regime
+python -m benchmarks.omniglot maml --start glyphs --steps 3000
+                                              a warm start from the encoder that comes with kshot; what a
+                                              closed-form head makes of the same encoder is glyphs' own row
+python -m benchmarks.omniglot prototype --start glyphs --steps 200
+                                              that encoder trained on under a closed-form head
 """
 
 from __future__ import annotations
@@ -55,6 +60,11 @@ def head_task(train: Episodes) -> Mixed:
     return Mixed([few, Episodes(train.pool, kshot.tasks.NWayKShot(36, 5, 5), Affine())])
 
 
+def reptile_task(train: Episodes) -> Episodes:
+    """5-way tasks of 10 examples a class, dealt out to the inner steps: Nichol et al. (2018), appendix A."""
+    return Episodes(train.pool, kshot.tasks.NWayKShot(5, 1, 9))
+
+
 def gradient_task(train: Episodes) -> Episodes:
     """5-way 1-shot tasks with 3 queries a class."""
     return Episodes(train.pool, kshot.tasks.NWayKShot(5, 1, 3))
@@ -68,6 +78,7 @@ def encoder() -> kshot.encoders.Conv4:
 Make = Callable[[], Learner]
 LEARNERS: dict[str, tuple[Make, dict[str, Any]]] = {
     "protonet": (lambda: ProtoNet(encoder(), rounds=True), METRIC),
+    "prototype": (lambda: ClosedForm(encoder(), "prototype", rounds=True), HEAD),
     "ridge": (lambda: ClosedForm(encoder(), "ridge", rounds=True), HEAD),
     "kernel_ridge": (lambda: ClosedForm(encoder(), "kernel_ridge", rounds=True), HEAD),
     "lda": (lambda: ClosedForm(encoder(), "lda", rounds=True), HEAD),
@@ -75,7 +86,7 @@ LEARNERS: dict[str, tuple[Make, dict[str, Any]]] = {
     "fomaml": (lambda: fomaml(encoder(), regime="transductive"), {**GRADIENT, "steps": 25_000}),
     "anil": (lambda: anil(encoder(), regime="transductive"), {**GRADIENT, "steps": 14_000}),
     "meta_sgd": (lambda: meta_sgd(encoder(), regime="transductive"), {**GRADIENT, "steps": 14_000}),
-    "reptile": (lambda: reptile(encoder(), regime="transductive"), {**GRADIENT, "steps": 11_000}),
+    "reptile": (lambda: reptile(encoder(), regime="transductive"), {**GRADIENT, "steps": 9_000}),
 }
 
 
@@ -91,7 +102,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tasks", type=int, default=1000)
-    parser.add_argument("--start", type=Path, default=None, help="a saved learner whose encoder is the start")
+    parser.add_argument("--start", default=None, help="a saved learner whose encoder is the start, or glyphs")
     parser.add_argument("--frozen", action="store_true", help="learn the head's scalars only")
     parser.add_argument("--split", choices=("vinyals", "background"), default="vinyals")
     parser.add_argument("--steps", type=int, default=None)
@@ -133,7 +144,8 @@ def fit_head(learner: Learner, source: Episodes, seed: int) -> kshot.Run:
 
 def label(options: argparse.Namespace) -> str:
     """What a row calls the learner: another split is another row."""
-    frozen = ", encoder frozen" if options.frozen else ", trained on" if options.start else ""
+    start = ", glyphs" if options.start == "glyphs" else ""
+    frozen = f"{start}, encoder frozen" if options.frozen else f"{start}, trained on" if options.start else ""
     return str(options.learner) + ("" if options.split == "vinyals" else f"-{options.split}") + frozen
 
 
@@ -141,10 +153,12 @@ def training_tasks(name: str, train: Episodes) -> kshot.tasks.TaskSource:
     """What a learner is trained on."""
     if name == "protonet":
         return metric_task(train)
-    return head_task(train) if name in ("ridge", "kernel_ridge", "lda") else gradient_task(train)
+    if name == "reptile":
+        return reptile_task(train)
+    return head_task(train) if LEARNERS[name][1] is HEAD else gradient_task(train)
 
 
-def started(learner: Learner, path: Path | None) -> Learner:
+def started(learner: Learner, path: str | None) -> Learner:
     """The learner, its encoder taken from a saved one where a path is given."""
     if path is not None:
         kept = kshot.load(path)
@@ -187,9 +201,11 @@ def record(
     )
 
 
-def cpu_of(path: Path) -> float:
-    """CPU seconds that a saved run has cost, from the log beside it."""
-    lines = (path.parent / "log.jsonl").read_text(encoding="utf-8").splitlines()
+def cpu_of(start: str) -> float:
+    """CPU seconds that a saved run has cost, from the log beside it or from the base's own card."""
+    if start == "glyphs":
+        return float(kshot.load(start).card["cpu_seconds"])
+    lines = (Path(start).parent / "log.jsonl").read_text(encoding="utf-8").splitlines()
     return float(json.loads(lines[-1])["cpu_seconds"])
 
 

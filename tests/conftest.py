@@ -15,6 +15,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
+from shapes import check_shapes
+
+check_shapes()  # before anything of kshot is imported
+
 _MISSING = pytest.StashKey[list[str]]()
 
 

@@ -22,7 +22,7 @@ from kshot.explanation import png
 from kshot.learners import ProtoNet, save_learner
 
 COMMANDS = (
-    "demo", "check", "train", "evaluate", "adapt", "add", "remove", "predict", "explain", "show", "encoders", "get",
+    "demo", "check", "train", "evaluate", "calibrate", "adapt", "add", "remove", "restore", "forget", "retune", "choose", "predict", "explain", "suggest", "show", "diff", "rebase", "encoders", "get",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
@@ -15,8 +16,10 @@ from kshot import encoders, learners, storage
 from kshot.encoders import Encoder
 from kshot.errors import BundleError
 from kshot.learners import Adapted, Learner
+from kshot.learners.golden import Golden
 from kshot.learners.records import fingerprint
-from kshot.tasks.spaces import space_from_json
+from kshot.learners.removed import Removed
+from kshot.tasks.spaces import OutputSpace, space_from_json
 
 SUFFIX = ".kshot"
 
@@ -29,11 +32,13 @@ _ENCODERS: dict[str, type[Encoder]] = {
         encoders.MLP,
         encoders.Identity,
         encoders.Pixels,
+        encoders.ScaledRows,
     )
 }
 _LEARNERS: dict[str, type[Learner]] = {
     k.kind: k
     for k in (
+        learners.Adapter,
         learners.ClosedForm,
         learners.ProtoNet,
         learners.GradientLearner,
@@ -114,6 +119,8 @@ def _learner(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], name: s
     encoder = _make(_ENCODERS, manifest["encoder"], "encoder")
     learner = _make(_LEARNERS, manifest["learner"], "learner", encoder)
     learner.seen = torch.zeros_like(tensors["seen"])
+    tensors = {"self_knowledge": learner.self_knowledge, **tensors}  # older files have none
+    learner.self_knowledge = torch.zeros_like(tensors["self_knowledge"])
     _take_number_types(learner, tensors)
     learner.load_state_dict(dict(tensors))
     learner.card, learner.name = manifest["card"], name
@@ -149,14 +156,98 @@ def _task(
             f"{getattr(learner, 'name', '') or 'this one'} ({fingerprint(learner)[:12]}); load it with its own base, "
             "then task.rebase(new_base)"
         )
+    read = _read(manifest, tensors, learner.encoder, path)
+    space, scalars = space_from_json(manifest["space"]), manifest.get("scalars")
+    task = Adapted.start(learner, read, manifest["targets"], space, manifest["ids"], scalars)
+    return _with_golden(_with_removed(task, manifest, tensors, path), manifest, tensors, path)
+
+
+@dataclass(frozen=True)
+class SavedExamples:
+    """What a saved task knows, without its base.
+
+    Attributes:
+        path: its file. inputs, targets: its examples, inputs in raw form. digests: their content hashes.
+        space: what an answer is. modality: the kind of input. base: fingerprint of its base.
+    """
+
+    path: Path
+    inputs: Any
+    targets: list[Any]
+    digests: list[str]
+    space: OutputSpace
+    modality: str
+    base: str
+
+
+def saved_examples(path: Path) -> SavedExamples | None:
+    """The examples of a saved task, read without its base; None for a file that holds a base.
+
+    Raises:
+        BundleError: a damaged file, or none of kshot's.
+    """
+    manifest, tensors = storage.read(path)
+    if manifest.get("what") != "task":
+        return None
+    try:
+        items = _items(manifest, tensors)
+        found = SavedExamples(
+            path,
+            torch.stack(items) if manifest["inputs"] == "stacked" else items,
+            list(manifest["targets"]),
+            list(manifest["digests"]),
+            space_from_json(manifest["space"]),
+            manifest["modality"],
+            manifest["base"]["fingerprint"],
+        )
+    except (LookupError, TypeError, ValueError) as cause:
+        raise BundleError(f"{path} is no saved task that makes sense ({cause}); save it again") from cause
+    if not len(items) == len(found.targets) == len(found.digests):
+        raise BundleError(
+            f"{path}: {len(items)} inputs with {len(found.targets)} targets; save the task again"
+        )
+    return found
+
+
+def _with_removed(
+    task: Adapted, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path
+) -> Adapted:
+    """The task with the examples kept aside; files from before there were such have none."""
+    if "removed" not in manifest:
+        return task
+    held, ids = manifest["removed"], tuple(manifest["removed"]["ids"])
+    own = {name.removeprefix("removed/"): t for name, t in tensors.items() if name.startswith("removed/")}
+    read = task.learner.encoder.read(_read(held, own, task.learner.encoder, path))
+    if len({len(read), len(held["targets"]), len(ids)}) != 1 or set(ids) & set(task.ids):
+        raise BundleError(f"{path}: the examples kept aside do not fit; the file was changed by hand")
+    return replace(task, removed=Removed(read, held["targets"], ids, task.embed(read)))
+
+
+def _with_golden(
+    task: Adapted, manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path
+) -> Adapted:
+    """The task with the examples that must stay right; files from before there were such have none."""
+    if "golden" not in manifest:
+        return task
+    held = manifest["golden"]
+    own = {name.removeprefix("golden/"): t for name, t in tensors.items() if name.startswith("golden/")}
+    read = task.learner.encoder.read(_read(held, own, task.learner.encoder, path))
+    targets = tuple(held["targets"])
+    golden = Golden(read, targets, tuple(held["ids"]), held["tolerance"], task.embed(read))
+    if len({len(read), len(targets), len(golden.ids)}) != 1:
+        raise BundleError(
+            f"{path}: {len(read)} golden inputs with {len(targets)} answers; the file was changed by hand"
+        )
+    return replace(task, golden=golden)
+
+
+def _read(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], encoder: Encoder, path: Path) -> Any:
+    """Inputs in raw form, each as its content hash says."""
     items = _items(manifest, tensors)
-    digests = [learner.encoder.digest(item) for item in items]
+    digests = [encoder.digest(item) for item in items]
     if digests != manifest["digests"]:
         raise BundleError(f"{path}: an example does not fit its content hash; the file was changed by hand")
-    read = torch.stack(items) if manifest["inputs"] == "stacked" else items
-    return Adapted.start(
-        learner, read, manifest["targets"], space_from_json(manifest["space"]), manifest["ids"]
-    )
+    return torch.stack(items) if manifest["inputs"] == "stacked" else items
 
 
 def _items(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[Any]:

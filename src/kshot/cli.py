@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from kshot.commandline import catalogue, learn, use
+from kshot.commandline import (
+    calibration,
+    catalogue,
+    choosing,
+    forgetting,
+    gathered,
+    golden,
+    labelling,
+    learn,
+    use,
+)
 from kshot.commandline.output import JSON_HELP, SEED_HELP, console, finish, guarded, say
 from kshot.demo import run_demo
 
@@ -52,7 +62,7 @@ def version() -> None:
 
 
 for command in (
-    demo, learn.check, learn.train, learn.evaluate, use.adapt, use.add, use.remove, use.predict, use.explain, use.show, catalogue.encoders, catalogue.get,
+    demo, learn.check, learn.train, learn.evaluate, calibration.calibrate, use.adapt, choosing.choose, use.add, use.remove, forgetting.restore, forgetting.forget, forgetting.retune, use.predict, use.explain, labelling.suggest, use.show, golden.diff, gathered.rebase, catalogue.encoders, catalogue.get,
     version,
 ):  # fmt: skip
     app.command()(command)

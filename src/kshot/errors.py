@@ -6,7 +6,8 @@
     │   ├── TaskError                 ways, shots, splits: a task that cannot be made
     │   ├── SettingError              a setting outside its range
     │   ├── BundleError               a saved file that cannot be trusted or does not fit
-    │   └── CheckpointError           a training folder that does not fit
+    │   ├── CheckpointError           a training folder that does not fit
+    │   └── RegressionError           a change that breaks a golden check, where that is refused
     ├── UnsupportedError              this learner or encoder cannot do that, by its nature
     └── MissingExtraError (an ImportError)   an optional package is not installed
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import Any
 
 
 class KshotError(Exception):
@@ -47,6 +49,14 @@ class CheckpointError(UserError):
     """A training folder that does not belong to this run."""
 
 
+class RegressionError(UserError):
+    """A change would make golden examples wrong; `examples` tells which. Nothing was changed."""
+
+    def __init__(self, message: str, examples: tuple[Any, ...] = ()) -> None:
+        super().__init__(message)
+        self.examples = examples
+
+
 class UnsupportedError(KshotError):
     """This learner, encoder or space cannot do that, by its nature."""
 
@@ -57,6 +67,14 @@ class MissingExtraError(KshotError, ImportError):
 
 class InputWarning(UserWarning):
     """Inputs do not look like what the base was trained on."""
+
+
+class RegressionWarning(UserWarning):
+    """A change made golden examples wrong; `examples` tells which."""
+
+    def __init__(self, message: str, examples: tuple[Any, ...] = ()) -> None:
+        super().__init__(message)
+        self.examples = examples
 
 
 def need(module: str, extra: str) -> ModuleType:

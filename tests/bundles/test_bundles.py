@@ -226,8 +226,8 @@ def test_a_saved_task_holds_nothing_of_the_pool_it_was_cut_from(
     assert rows(2).numpy().tobytes() in blob
 
 
-def test_removed_examples_are_not_in_the_file(base: Learner, tmp_path: Path) -> None:
-    task = base.adapt(rows(3), ["a", "b", "secret label"], ids=["x", "y", "secret id"]).remove("secret id")
+def test_forgotten_examples_are_not_in_the_file(base: Learner, tmp_path: Path) -> None:
+    task = base.adapt(rows(3), ["a", "b", "secret label"], ids=["x", "y", "secret id"]).forget("secret id")
     blob = task.save(tmp_path / "t.kshot").read_bytes()
     assert b"secret" not in blob
     assert rows(3)[2].numpy().tobytes() not in blob

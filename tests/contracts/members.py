@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from kshot import encoders, learners
-from kshot.data import Episodes, Mixed, Pool, Sinusoids
+from kshot.bundles import SavedExamples
+from kshot.data import Episodes, Mixed, Pool, Sinusoids, Unlabelled
 from kshot.encoders import Encoder
-from kshot.learners import ClosedForm, GradientLearner, Learner, ProtoNet
+from kshot.learners import Adapter, ClosedForm, GradientLearner, Learner, ProtoNet
 from kshot.tasks import NWayKShot, TaskSource, VariableWayShot
 from kshot.tasks.spaces import (
     Actions,
@@ -27,6 +29,7 @@ from kshot.tasks.spaces import (
     SpanScores,
 )
 from kshot.testing import Blobs, Lines
+from kshot.training import SavedTasks
 
 ROWS = Blobs()
 IMAGES = Blobs(shape=(1, 8, 8))
@@ -85,6 +88,9 @@ LEARNERS = [
     Case("film", lambda: gradient(conv("group"), moves="film"), IMAGES),
     Case("lora", lambda: gradient(conv("batch"), moves="lora:2"), IMAGES),
     Case("bias", lambda: gradient(rows(), moves="bias"), ROWS),
+    Case("adapter, film", lambda: Adapter(conv("group"), "film", steps=3, rate=0.1), IMAGES),
+    Case("adapter, lora, batch norm", lambda: Adapter(conv("batch"), "lora:2", steps=3, rate=0.1), IMAGES),
+    Case("adapter, full, kernel ridge", lambda: Adapter(rows(), "full", "kernel_ridge", steps=3), ROWS),
     Case("no step", lambda: gradient(rows(), steps=0), ROWS),
     Case("neural process", lambda: learners.NeuralProcess(rows(), width=8), ROWS),
     Case("neural process, numbers", lambda: learners.NeuralProcess(line(), dims=1, width=8), LINES),
@@ -96,6 +102,11 @@ LEARNERS = [
 ENCODERS: list[tuple[str, Callable[[], Encoder], Any]] = [
     ("identity", lambda: encoders.identity(3), torch.rand(4, 3, generator=torch.Generator())),
     ("identity, rows of numbers", lambda: encoders.identity(2), [[0, 1], [2, 3]]),
+    (
+        "scaled rows",
+        lambda: encoders.ScaledRows.fitted(torch.eye(3)[[0, 1, 1]], power=0.5, unit=True),
+        torch.rand(4, 3, generator=torch.Generator()),
+    ),
     ("mlp", lambda: encoders.mlp(3, (8, 5)), torch.rand(4, 3, generator=torch.Generator())),
     ("pixels", lambda: encoders.pixels(8), (torch.arange(3 * 9 * 9) % 256).byte().reshape(3, 9, 9).numpy()),
     *(
@@ -125,6 +136,19 @@ def _lazy() -> Pool:
     return Pool(list(pool.inputs), [pool.classes[int(t)] for t in pool.targets], "lazy")
 
 
+def _saved() -> SavedTasks:
+    """Three tasks of two classes with four examples."""
+    inputs = torch.rand(3, 8, 3, generator=torch.Generator().manual_seed(0))
+    tasks = [
+        SavedExamples(
+            Path(f"{n}.kshot"), rows, [f"{n}{k % 2}" for k in range(8)], [f"{n} {k}" for k in range(8)],
+            Classes((f"{n}0", f"{n}1")), "vector", "",
+        )
+        for n, rows in enumerate(inputs)
+    ]  # fmt: skip
+    return SavedTasks(tuple(tasks), mixed=0.5)
+
+
 def _shifted(inputs: Tensor, generator: torch.Generator) -> Tensor:
     return inputs + torch.rand(len(inputs), 1, generator=generator)
 
@@ -137,6 +161,9 @@ SOURCES: list[tuple[str, Callable[[], TaskSource]]] = [
     ("episodes, lazy", lambda: Episodes(_lazy(), NWayKShot(3, 2, 4))),
     ("episodes, transformed", lambda: Episodes(_pool(), NWayKShot(3, 2, 4), _shifted)),
     ("episodes, variable", lambda: Episodes(_pool(), VariableWayShot(2, 5, 3, 20, 8))),
+    ("unlabelled", lambda: Unlabelled(torch.rand(9, 28, 28, generator=torch.Generator()), ways=5)),
+    ("unlabelled, transformed", lambda: Unlabelled(_pool().inputs, _shifted, ways=7, shots=2)),
+    ("saved tasks", _saved),
     ("mixed", lambda: Mixed([Episodes(_pool(), NWayKShot(3, 2, 4)), LINES], [1, 2])),
 ]
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kshot import encoders, storage
+from kshot import bundles, encoders, storage
 from kshot.learners import ClosedForm, GradientLearner, ProtoNet
 from kshot.learners.learner import Learner
 from kshot.tasks import Examples, Task
@@ -105,6 +105,17 @@ class Unregistered(ProtoNet):
     kind: ClassVar[str] = "nobody knows me"
 
 
+@bundles.register_learner
+class Narrows(ProtoNet):
+    """Comes back in float32, whatever it was saved in."""
+
+    kind: ClassVar[str] = "narrows"
+
+    def load_state_dict(self, state: Any, *rest: Any, **more: Any) -> Any:
+        self.float()
+        return super().load_state_dict(state, *rest, **more)
+
+
 class Indulgent(ProtoNet):
     def adapt(self, inputs: Any, targets: Any = None, **more: Any) -> Any:
         if targets is not None and len(set(map(str, list(targets)))) == 1:
@@ -124,6 +135,7 @@ FAULTS: list[tuple[Callable[[], Learner], str, str]] = [
     (lambda: WrongGradient(rows(), outputs=3), "check_exact_gradient", "finite differences say"),
     (lambda: ForgetsConfig(rows(), "kernel_ridge"), "check_config", "differs in"),
     (lambda: Unregistered(rows()), "check_saving", "register"),
+    (lambda: Narrows(rows()), "check_saving", "fingerprint"),
     (lambda: Indulgent(rows()), "check_refusals", "RuntimeError was raised where a UserError"),
 ]
 

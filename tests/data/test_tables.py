@@ -79,7 +79,7 @@ def test_a_kind_can_be_said(tmp_path: Path) -> None:
     [
         ("t.csv", "x,label\n", "holds 0 rows"),
         ("t.csv", "", "holds 0 rows"),
-        ("t.csv", "a,label\n1,2\n", r"no column 'input'; it has \['a', 'label'\]"),
+        ("t.csv", "a,label\nz,2\n", r"no column 'input'; it has \['a', 'label'\]"),
         ("t.csv", "x,b\n1,2\n", r"no column 'label'; it has \['x', 'b'\]"),
         ("t.csv", "x,label\n1,a\n2\n", "line 3 has another number of columns"),
         ("t.csv", "x,label\n1,a,7\n", "line 2 has another number of columns"),

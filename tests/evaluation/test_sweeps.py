@@ -15,7 +15,6 @@ from kshot.evaluation.baselines import (
     from_scratch,
     logistic_regression,
     nearest_mean,
-    time_to_adapt,
 )
 from kshot.learners import ClosedForm, ProtoNet, fine_tuning
 from kshot.tasks import NWayKShot
@@ -161,9 +160,3 @@ def test_from_scratch_is_the_same_for_a_seed_and_beats_chance(source: Episodes) 
     assert torch.equal(torch.get_rng_state(), before)
     assert one.encoder.fingerprint() == two.encoder.fingerprint() != other.encoder.fingerprint()
     assert evaluate(one, source.using(shots=5), tasks=6).interval.low > 0.3
-
-
-def test_time_to_adapt_is_positive_and_needs_a_task(source: Episodes, pixels: ProtoNet) -> None:
-    assert time_to_adapt(pixels, source, tasks=2) > 0
-    with pytest.raises(SettingError, match="tasks is 0"):
-        time_to_adapt(pixels, source, tasks=0)

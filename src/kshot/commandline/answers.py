@@ -1,86 +1,136 @@
-"""Answers for many files at once: read in chunks, so memory stays flat however many there are."""
+"""Answers to many inputs at once: read in chunks, so memory stays flat however many there are."""
 
 from __future__ import annotations
 
 import csv
+import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kshot.commandline.questions import Question
 from kshot.errors import DataError
 from kshot.learners import Adapted
-from kshot.tasks.spaces import Classes
+from kshot.tasks.spaces import Classes, Numbers
 
 CHUNK = 64
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to one file: label, its probability, whether it is unknown, and every class's probability."""
+    """The answer to one input.
 
-    file: Path
+    Attributes:
+        name: the file, or FILE:ROW.
+        label: the class; for numbers the number, or the list of them.
+        sure: probability of the label; for numbers the standard deviation of the first (NaN where it is not known).
+        unknown: it looks like none of the classes.
+        figures: every class's probability; for numbers the values and then their deviations.
+        among: classes that hold the right one nine times out of ten, where the base was calibrated.
+    """
+
+    name: str
     label: Any
-    probability: float
+    sure: float
     unknown: bool
-    probabilities: tuple[float, ...]
+    figures: tuple[float, ...]
+    among: tuple[Any, ...] = ()
 
 
 @dataclass
 class Skipped:
-    """Files that could not be read, with the reason."""
+    """Inputs that could not be read, with the reason."""
 
     reasons: dict[str, str] = field(default_factory=dict)
 
 
-def answer_files(task: Adapted, files: Iterable[Path], skipped: Skipped | None = None) -> Iterator[Answer]:
-    """An answer per file, in order.
+def answer_all(
+    task: Adapted, asked: Iterable[Question], skipped: Skipped | None = None, refused: float | None = None
+) -> Iterator[Answer]:
+    """An answer per question, in order.
 
     Args:
-        skipped: unreadable files are noted here and left out; None: they are an error.
+        skipped: unreadable inputs are noted here and left out; None: they are an error.
+        refused: share of known inputs that may wrongly be called unknown; None: the base's own.
 
     Raises:
-        DataError: the task does not answer with classes, or an unreadable file.
+        DataError: the task answers neither with classes nor with numbers, or an unreadable input.
     """
-    if not isinstance(task.space, Classes):
-        raise DataError(f"this task answers with {task.space.kind}; predict answers pictures with classes")
-    chunk: list[Path] = []
-    for file in files:
-        chunk.append(file)
-        if len(chunk) == CHUNK:
-            yield from _answer_chunk(task, chunk, skipped)
-            chunk = []
-    if chunk:
-        yield from _answer_chunk(task, chunk, skipped)
+    if not isinstance(task.space, Classes | Numbers):
+        raise DataError(f"this task answers with {task.space.kind}; predict answers with classes or numbers")
+    questions = iter(asked)
+    while chunk := list(itertools.islice(questions, CHUNK)):
+        yield from _answer_chunk(task, chunk, skipped, refused)
 
 
-def _answer_chunk(task: Adapted, files: list[Path], skipped: Skipped | None) -> Iterator[Answer]:
+def _answer_chunk(
+    task: Adapted, chunk: list[Question], skipped: Skipped | None, refused: float | None
+) -> Iterator[Answer]:
     read, kept = [], []
-    for file in files:
+    for name, item in chunk:
         try:
-            read.append(task.learner.encoder.read([file])[0])
-            kept.append(file)
+            read.append(task.learner.encoder.read([item])[0])
+            kept.append(name)
         except DataError as cause:
             if skipped is None:
                 raise DataError(
-                    f"{file} cannot be read ({cause}); nothing was written: remove the file, or leave out unreadable ones "
+                    f"{name} cannot be read ({cause}); nothing was written: remove it, or leave out what cannot be read "
                     "with --skip-unreadable"
                 ) from None
-            skipped.reasons[str(file)] = str(cause)
-    if not kept:
-        return
-    found = task.predict(read)
-    for place, file in enumerate(kept):
-        row = tuple(found.probabilities[place].tolist())
-        yield Answer(file, found.labels[place], max(row), bool(found.unknown[place]), row)
+            skipped.reasons[name] = str(cause)
+    if kept:
+        found = task.predict(read, refused=refused)
+        yield from map(
+            _classes if isinstance(task.space, Classes) else _numbers, kept, *_columns(task, found)
+        )
+
+
+def _columns(task: Adapted, found: Any) -> tuple[Sequence[Any], ...]:
+    if isinstance(task.space, Classes):
+        sets = found.sets() if found.sureness is not None else [()] * len(found)
+        return found.labels, found.probabilities.tolist(), found.unknown.tolist(), sets
+    deviations = [[]] * len(found) if found.deviations is None else found.deviations.tolist()
+    return found.values.tolist(), deviations
+
+
+def _classes(
+    name: str, label: Any, probabilities: list[float], unknown: bool, among: tuple[Any, ...]
+) -> Answer:
+    return Answer(name, label, max(probabilities), unknown, tuple(probabilities), among)
+
+
+def _numbers(name: str, values: list[float], deviations: list[float]) -> Answer:
+    sure = deviations[0] if deviations else float("nan")
+    return Answer(name, values[0] if len(values) == 1 else values, sure, False, (*values, *deviations))
+
+
+def head(task: Adapted) -> list[str]:
+    """The columns of the CSV file."""
+    first = "file" if task.learner.encoder.modality == "image" else "row"
+    if isinstance(task.space, Classes):
+        return [first, "label", "probability", "unknown", *(f"p({c})" for c in task.space.labels)]
+    return [first, *_numbered("value", task.space.size), *_numbered("deviation", task.space.size)]
+
+
+def _numbered(name: str, count: int) -> list[str]:
+    return [name] if count == 1 else [f"{name} {k}" for k in range(1, count + 1)]
+
+
+def _line(task: Adapted, answer: Answer) -> list[Any]:
+    figures = [repr(figure) for figure in answer.figures]
+    if isinstance(task.space, Classes):
+        return [answer.name, answer.label, repr(answer.sure), "yes" if answer.unknown else "no", *figures]
+    return [answer.name, *figures, *[""] * (2 * task.space.size - len(figures))]
 
 
 def write_csv(task: Adapted, answers: Iterable[Answer], path: Path) -> int:
     """Write answers as they come to `path`, which appears only when all are written; returns how many.
 
-    Columns: file, label, probability, unknown, then the probability of each class.
+    Columns for classes: file (or row), label, probability, unknown, then the probability of each class; for
+    numbers: file (or row), values, and their standard deviations where the learner knows them.
     """
     beside = path.with_name(f".{path.name}.part")
     count = 0
@@ -88,19 +138,10 @@ def write_csv(task: Adapted, answers: Iterable[Answer], path: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("w", newline="", encoding="utf-8") as out:
             table = csv.writer(out)
-            table.writerow(
-                [
-                    "file",
-                    "label",
-                    "probability",
-                    "unknown",
-                    *(f"p({c})" for c in task.space.to_json()["labels"]),
-                ]
-            )
-            for a in answers:
+            table.writerow(head(task))
+            for answer in answers:
                 count += 1
-                unknown = "yes" if a.unknown else "no"
-                table.writerow([a.file, a.label, repr(a.probability), unknown, *map(repr, a.probabilities)])
+                table.writerow(_line(task, answer))
         os.replace(beside, path)
     except OSError as cause:
         raise DataError(

@@ -9,15 +9,20 @@ import torch
 import typer
 
 from kshot.commandline import recipes, sources
+from kshot.commandline.columns import Columns, InputOption, LabelOption, is_table
+from kshot.commandline.gathered import FromTasksOption, train_on
+from kshot.commandline.golden import check_task, is_task
 from kshot.commandline.output import JSON_HELP, SEED_HELP, console, finish, guarded, say, show_table
 from kshot.commandline.prepare import channels_of, task_source
-from kshot.data import Episodes, Pool, inspect
+from kshot.data import Episodes, Pool, Table, inspect
+from kshot.encoders import Encoder, VectorEncoder, identity
 from kshot.errors import SettingError
 from kshot.evaluation import CrossDomain, cross_domain, write_report
-from kshot.evaluation.baselines import logistic_regression, nearest_mean
+from kshot.evaluation.baselines import LogisticRegression, logistic_regression, nearest_mean
 from kshot.evaluation.files import SUFFIXES
+from kshot.evaluation.reliability import sentence
 from kshot.evaluation.table import HEAD, NUMERIC, cells
-from kshot.learners import Learner, save_learner
+from kshot.learners import Learner, ProtoNet, save_learner
 from kshot.tasks import NWayKShot
 from kshot.tracking import tracker
 from kshot.training import Run, fit
@@ -32,12 +37,19 @@ Device = Annotated[
 
 @guarded
 def train(
-    data: Annotated[str, typer.Option(help=sources.DATA_HELP)],
+    data: Annotated[
+        str | None, typer.Option(help=sources.DATA_HELP + " With --from-tasks: trained on besides.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to save the base.")] = Path("base.kshot"),
+    from_tasks: FromTasksOption = None,
     encoder: Annotated[
-        str, typer.Option(help="The network that sees: conv4, resnet12, resnet50, ...")
-    ] = "conv4",
-    learner: Annotated[str, typer.Option(help=f"How it learns: {', '.join(recipes.LEARNERS)}.")] = "protonet",
+        str | None,
+        typer.Option(
+            help="The network that sees: conv4, resnet12, resnet50, ... for pictures; mlp, or identity for none, for rows "
+            "of numbers. By default conv4 or mlp."
+        ),
+    ] = None,
+    learner: Annotated[str, typer.Option(help=f"How it learns. {recipes.explained()}.")] = "protonet",
     effort: Annotated[
         str, typer.Option(help="quick, normal or best: ever more training steps; the number is printed.")
     ] = "quick",
@@ -48,6 +60,8 @@ def train(
     ways: Annotated[int, typer.Option(help="Classes per task that the base is judged on.")] = 5,
     shots: Annotated[int, typer.Option(help="Examples per class that the base is judged on.")] = 1,
     steps: Annotated[int | None, typer.Option(help="Training steps, instead of the effort's.")] = None,
+    input: InputOption = None,
+    label: LabelOption = None,
     track: Annotated[list[str] | None, typer.Option(help="Also log to tensorboard or wandb.")] = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -59,21 +73,41 @@ def train(
 
     Example:  kshot train --data my_photos/ --effort quick -o photos.kshot
     """
-    found = sources.parts(data, seed=seed)
+    where = pick_device(device)
+    if from_tasks is not None:
+        train_on(from_tasks, learner, out, data, steps=steps, seed=seed, device=where, as_json=as_json)
+        return
+    if data is None:
+        raise SettingError(
+            f"--data is {data}; name what to train on, or a folder of saved tasks with --from-tasks"
+        )
+    _train_on_data(
+        data, out, Columns.asked(input, label), encoder, learner, effort,
+        {"ways": ways, "shots": shots, "steps": steps, "seed": seed}, size, track or [], where, as_json,
+    )  # fmt: skip
+
+
+def _train_on_data(
+    data: str, out: Path, columns: Columns, encoder: str | None, learner: str, effort: str,
+    asked: dict[str, Any], size: int | None, track: list[str], device: torch.device, as_json: bool,
+) -> None:  # fmt: skip
+    """Derive everything from the data and the effort, train, save. `asked`: ways, shots, steps, seed."""
+    seed = asked["seed"]
+    found = sources.parts(data, columns=columns, seed=seed)
+    encoder = encoder or recipes.usual_encoder(found.train)
     plan = recipes.derive(
         effort,
         learner,
         encoder,
         (found.train, found.validation),
-        ways=ways,
-        shots=shots,
-        steps=steps,
-        seed=seed,
+        **asked,
     )
     say(f"{data}: {len(found.train.classes)} classes to train on, {len(found.validation.classes)} to choose by, "
         f"{len(found.test.classes)} kept for the end.")  # fmt: skip
-    net = recipes.make_encoder(encoder, size=size, channels=channels_of(found.train), seed=seed)
-    made = recipes.make_learner(learner, net, plan.sampler.ways).to(pick_device(device))
+    net = recipes.make_encoder(encoder, found.train, size=size, channels=channels_of(found.train), seed=seed)
+    classes = len(found.train.classes)
+    made = recipes.make_learner(learner, net, min(plan.judged.ways, classes), classes)
+    made = made.to(device)
     show_table(["setting", "value", "why"], plan.reasons)
     folder = out.with_suffix(".run")
     run = fit(
@@ -81,10 +115,12 @@ def train(
         task_source(found.train, plan.sampler, net, training=True),
         validate=task_source(found.validation, plan.judged, net),
         folder=folder,
-        trackers=[tracker(name, folder) for name in track or []],
+        trackers=[tracker(name, folder) for name in track],
         settings=plan.settings,
     )
-    card = _card(data, found, encoder, learner, effort, plan.settings.to_json())
+    card = _card(data, found, encoder, learner, effort, plan.settings.to_json()) | _columns(
+        data, columns, net
+    )
     save_learner(run.learner, out, card)
     _trained(run, out, folder, found.test, plan.judged, as_json)
 
@@ -96,6 +132,17 @@ def _card(
     used = {str(c).partition("@")[0] for part in (found.train, found.validation) for c in part.classes}
     made = {"encoder": encoder, "learner": learner, "effort": effort, "settings": settings}
     return {"data": found.train.name or data, **made, "classes": sorted(used)}
+
+
+def _columns(data: str, columns: Columns, net: Encoder) -> dict[str, Any]:
+    """The columns of numbers that it was trained on, so that it finds them again in other tables."""
+    if not (isinstance(net, VectorEncoder) and is_table(Path(data))):
+        return {}
+    table = Table.read(data)
+    used = table.columns(columns.of(table), columns.label)
+    shown = ", ".join(used[:8]) + (f", ... ({len(used)} in all)" if len(used) > 8 else "")
+    say(f"An input is made of the columns {shown}.")
+    return {"columns": list(used)} if len(used) == net.inputs else {}
 
 
 def _trained(run: Run, out: Path, folder: Path, test: Pool, judged: NWayKShot, as_json: bool) -> None:
@@ -116,6 +163,7 @@ def _figures(name: str, report: Any) -> dict[str, Any]:
     return {
         name: scale * i.mean, f"{name}_low": scale * i.low, f"{name}_high": scale * i.high,
         f"{name}_tasks": i.count, f"{name}_regime": report.regime,
+        **{f"{name}_{figure}": value for figure, value in report.reliability.items()},
     }  # fmt: skip
 
 
@@ -129,8 +177,10 @@ def evaluate(
     tasks: Annotated[int, typer.Option(help="How many random tasks; more make the interval narrower.")] = 600,
     seed: Seed = 0,
     baselines: Annotated[
-        bool, typer.Option("--baselines", help="Also judge raw pixels on the same tasks.")
+        bool, typer.Option("--baselines", help="Also judge raw pixels, or raw numbers, on the same tasks.")
     ] = False,
+    input: InputOption = None,
+    label: LabelOption = None,
     out: Annotated[
         list[Path] | None, typer.Option("--out", "-o", help="Report file: .json, .md or .html.")
     ] = None,
@@ -151,11 +201,11 @@ def evaluate(
     learner = sources.base_of(base).to(pick_device(device))
     learners: dict[str, Learner] = {"kshot": learner}
     if baselines:
-        learners |= {"nearest_mean": nearest_mean(), "logistic_regression": logistic_regression()}
+        learners |= _baselines(learner.encoder)
     sampler = NWayKShot(ways, shots, queries)
     tested: dict[str, Episodes] = {}
     for name in data:
-        source = _unseen(learner, name, sampler, seed)
+        source = unseen(learner, name, Columns.asked(input, label, learner), sampler, seed)
         tested[name if source.pool.name in tested else source.pool.name or name] = source
     with console().status("measuring ..."):
         table = cross_domain(learners, tested, tasks=tasks, seed=seed)
@@ -163,14 +213,25 @@ def evaluate(
     if len(data) > 1:
         say("")
         show_table(table.head, table.cells, right=range(2, len(table.head)))
+    for row in table.rows:
+        if told := sentence(row.report.reliability):
+            say(f"{row.learner} on {row.data}: {told}")
     for file in out or []:
         say(f"Report: {write_report(table.rows, file, title=f'{base}: {ways}-way {shots}-shot')}")
     finish(_flat(table), as_json)
 
 
-def _unseen(learner: Learner, data: str, sampler: NWayKShot, seed: int) -> Episodes:
+def _baselines(encoder: Encoder) -> dict[str, Learner]:
+    if isinstance(encoder, VectorEncoder):
+        raw = identity(encoder.inputs, mean=encoder.mean, std=encoder.std)
+        return {"nearest_mean": ProtoNet(raw), "logistic_regression": LogisticRegression(raw)}
+    return {"nearest_mean": nearest_mean(), "logistic_regression": logistic_regression()}
+
+
+def unseen(learner: Learner, data: str, columns: Columns, sampler: NWayKShot, seed: int) -> Episodes:
     """Tasks of the classes of DATA that the base was not trained on."""
-    pool = sources.pool(data, seed=seed)
+    pool = sources.pool(data, columns=columns, seed=seed)
+    sources.check_fits(learner.encoder, pool)
     card = getattr(learner, "card", {})
     used = set(card.get("classes", ())) if card.get("data") == pool.name else set()
     kept = [place for place, label in enumerate(pool.classes) if str(label) not in used]
@@ -194,14 +255,24 @@ def _flat(table: CrossDomain) -> dict[str, Any]:
 
 @guarded
 def check(
-    data: Annotated[str, typer.Argument(help=sources.DATA_HELP)],
+    data: Annotated[str, typer.Argument(help=sources.DATA_HELP + " Or a saved task.")],
+    input: InputOption = None,
+    label: LabelOption = None,
+    base: Annotated[
+        str | None, typer.Option("--base", help="The base of a task that is neither inside nor beside it.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what data are, what is wrong with them, and which tasks can be made of them.
 
+    A saved task is asked its golden examples instead; one wrong answer gives exit code 1.
+
     Example:  kshot check my_photos/
     """
-    found = inspect(sources.pool(data))
+    if is_task(data):
+        check_task(data, base, as_json)
+        return
+    found = inspect(sources.pool(data, columns=Columns.asked(input, label)))
     say(str(found))
     say("usable" if found.usable else "not usable as it is: see above")
     flat = {

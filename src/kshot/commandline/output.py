@@ -15,9 +15,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kshot.errors import InputWarning, KshotError
+from kshot.errors import InputWarning, KshotError, RegressionWarning
 from kshot.training import Stopped
 
+SPOKEN = (InputWarning, RegressionWarning)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -57,12 +58,13 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
 def spoken_warnings() -> Iterator[None]:
     """Warnings about inputs as plain sentences on standard error, each one once."""
     with warnings.catch_warnings():
-        warnings.simplefilter("always", InputWarning)
+        for spoken_kind in SPOKEN:
+            warnings.simplefilter("always", spoken_kind)
         spoken: set[str] = set()
         before = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-            if not issubclass(category, InputWarning):
+            if not issubclass(category, SPOKEN):
                 before(message, category, *rest, **more)
             elif str(message) not in spoken:
                 spoken.add(str(message))

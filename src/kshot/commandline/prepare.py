@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from kshot.commandline.output import say
-from kshot.data import Episodes, Pool, Streamed
+from kshot.data import Episodes, Flat, Pool, Streamed
 from kshot.encoders import Encoder, ImageEncoder
 from kshot.tasks import NWayKShot, TaskSource
 from kshot.vision import CentreCrop, TrainingCrop
@@ -24,22 +25,27 @@ def channels_of(pool: Pool) -> int:
     return 3 if colour else 1
 
 
-def task_source(pool: Pool, sampler: NWayKShot, encoder: Encoder, *, training: bool = False) -> TaskSource:
-    """Tasks of `pool`, fit for `encoder`.
+def task_source(
+    pool: Pool, sampler: NWayKShot | int, encoder: Encoder, *, training: bool = False
+) -> TaskSource:
+    """Tasks of `pool`, fit for `encoder`; for a number instead of a sampler, batches of so many examples.
 
     Colour photographs are cropped, mirrored and streamed from disk for training, and cut to their centre
     for judging; other pictures are read once if they fit in memory at the encoder's size.
     """
+    make: Any = (
+        partial(Flat, batch=sampler) if isinstance(sampler, int) else partial(Episodes, sampler=sampler)
+    )
     if pool.in_memory or not isinstance(encoder, ImageEncoder):
-        return Episodes(pool, sampler)
+        return make(pool)  # type: ignore[no-any-return]
     if encoder.channels == 3 and training:
         say("Photographs: random crops and mirroring, read by worker processes while it trains.")
-        return Streamed(Episodes(pool, sampler, TrainingCrop(encoder.size, scale=(0.25, 1.0))))
+        return Streamed(make(pool, transform=TrainingCrop(encoder.size, scale=(0.25, 1.0))))
     needed = len(pool) * encoder.channels * encoder.size**2
     if needed <= _MEMORY:
-        return Episodes(Pool(_load(pool, encoder), _labels(pool), pool.name), sampler)
+        return make(Pool(_load(pool, encoder), _labels(pool), pool.name))  # type: ignore[no-any-return]
     say(f"{len(pool):,} pictures need {needed / 2**30:.1f} GiB of memory, so they are streamed from disk.")
-    return Streamed(Episodes(pool, sampler, CentreCrop(encoder.size) if encoder.channels == 3 else None))
+    return Streamed(make(pool, transform=CentreCrop(encoder.size) if encoder.channels == 3 else None))
 
 
 def _load(pool: Pool, encoder: ImageEncoder) -> Tensor:

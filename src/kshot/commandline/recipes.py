@@ -11,9 +11,10 @@ import torch
 
 from kshot import encoders, learners
 from kshot.data import Pool
+from kshot.data.inspect import kind_of
 from kshot.encoders import Encoder, catalogue
-from kshot.errors import SettingError, TaskError
-from kshot.learners import ClosedForm, Learner, ProtoNet
+from kshot.errors import DataError, SettingError, TaskError
+from kshot.learners import ClosedForm, Learner, NeuralProcess, ProtoNet, Transfer
 from kshot.seeds import drawing
 from kshot.tasks import NWayKShot
 from kshot.training import Settings
@@ -41,6 +42,11 @@ LEARNERS: dict[str, tuple[Callable[..., Learner], str]] = {
     "boil": (learners.boil, "MAML that moves all but the last layer"),
     "meta_sgd": (learners.meta_sgd, "MAML with learned step sizes"),
     "reptile": (learners.reptile, "moves the start towards adapted weights; simplest"),
+    "neural_process": (NeuralProcess, "a second network reads the examples; adapting is one look at them"),
+    "transfer": (
+        Transfer,
+        "ordinary training on all classes at once, then a new last layer for each task; the baseline to beat",
+    ),
 }
 """Makers by name, each with a word for people."""
 
@@ -48,29 +54,50 @@ _STEPS = {"quick": 300, "normal": 1500, "best": 4000}
 _GRADIENT_STEPS = {"quick": 400, "normal": 3000, "best": 12000}
 _WAYS = {"quick": 60, "normal": 90, "best": 90}
 _LARGE_WAYS = 20  # of a large network, whose pictures are large too
+_BATCH, _LARGE_BATCH = 240, 64  # examples of a step where all classes are trained at once
 _SIZES = {"conv4": 28, "resnet12": 84, "pixels": 28}
+_SMALL = ("conv4", "mlp", "identity")
+_ROWS = ("mlp", "identity")
+_USUAL = {"images": "conv4", "rows": "mlp"}
 
 
 @dataclass(frozen=True)
 class Derived:
     """What a run of `kshot train` uses, each value with its reason (setting, value, why)."""
 
-    sampler: NWayKShot
+    sampler: NWayKShot | int
     judged: NWayKShot
     settings: Settings
     reasons: tuple[tuple[str, str, str], ...]
 
 
-def make_learner(name: str, encoder: Encoder, ways: int) -> Learner:
-    """An untrained learner by name.
+def explained() -> str:
+    """All learners with their words, for the help."""
+    return "; ".join(f"{name}: {words.partition(';')[0]}" for name, (_, words) in LEARNERS.items())
+
+
+def make_learner(name: str, encoder: Encoder, ways: int, classes: int) -> Learner:
+    """An untrained learner by name, for tasks of `ways` classes out of `classes` to train on.
 
     Raises:
         SettingError: no such learner.
     """
+    check_learner(name)
+    maker, _ = LEARNERS[name]
+    if flat(name):
+        return maker(encoder, classes=classes)
+    return maker(encoder, outputs=ways) if gradient(name) else maker(encoder)
+
+
+def check_learner(name: str) -> None:
+    """Raise SettingError where there is no learner of this name."""
     if name not in LEARNERS:
         raise SettingError(f"learner is {name!r}; choose one of {', '.join(LEARNERS)}")
-    maker, _ = LEARNERS[name]
-    return maker(encoder, outputs=ways) if gradient(name) else maker(encoder)
+
+
+def flat(name: str) -> bool:
+    """True for learners that are trained on all classes at once, not on tasks."""
+    return name == "transfer"
 
 
 def gradient(name: str) -> bool:
@@ -78,21 +105,54 @@ def gradient(name: str) -> bool:
     return name in ("maml", "fomaml", "anil", "boil", "meta_sgd", "reptile")
 
 
-def make_encoder(name: str, *, size: int | None, channels: int, seed: int) -> Encoder:
-    """An encoder by name: conv4 or resnet12 with weights drawn from `seed`, or a torchvision model.
+def usual_encoder(pool: Pool) -> str:
+    """The encoder to begin with: conv4 for pictures, mlp for rows of numbers.
+
+    Raises:
+        DataError: other inputs.
+    """
+    kind = kind_of(pool.inputs)
+    if kind not in _USUAL:
+        raise DataError(
+            f"{pool.name} holds {kind}; kshot train learns from pictures, or from rows of numbers: check with kshot "
+            "check DATA what was found, and name the columns of a table with --input"
+        )
+    return _USUAL[kind]
+
+
+def make_encoder(name: str, pool: Pool, *, size: int | None, channels: int, seed: int) -> Encoder:
+    """An encoder by name, for inputs like those of `pool`: conv4, resnet12 or mlp with weights drawn from
+    `seed`, identity, or a torchvision model.
 
     A torchvision model starts from the weights that `kshot get` has stored, where it has.
 
     Raises:
-        SettingError: no such encoder.
+        SettingError: no such encoder, or one for other inputs.
     """
+    if (name in _ROWS) != (kind_of(pool.inputs) == "rows"):
+        raise SettingError(
+            f"encoder {name} is for {'rows of numbers' if name in _ROWS else 'pictures'}, {pool.name or 'the data'} "
+            f"holds {kind_of(pool.inputs)}; choose {usual_encoder(pool)}"
+        )
     pixels = size or default_size(name)
     with drawing(torch.device("cpu"), seed, "train", "weights"):
+        if name in _ROWS:
+            return _row_encoder(name, pool.inputs)
         if name == "conv4":
             return encoders.conv4(size=pixels, channels=channels)
         if name == "resnet12":
             return encoders.resnet12(size=pixels, channels=channels)
         return encoders.torchvision(name, pixels, channels, pretrained=downloaded(name) or None)
+
+
+def _row_encoder(name: str, rows: torch.Tensor) -> Encoder:
+    """Columns are brought to mean 0 and deviation 1, because they come in units of their own."""
+    x = rows.double()
+    spread = x.std(0, correction=0)
+    mean, std = x.mean(0).tolist(), torch.where(spread > 0, spread, 1.0).tolist()
+    if name == "identity":
+        return encoders.identity(x.shape[1], mean=mean, std=std)
+    return encoders.mlp(x.shape[1], (64, 64), mean=mean, std=std)
 
 
 def downloaded(name: str) -> bool:
@@ -116,16 +176,19 @@ def derive(
     """
     if effort not in EFFORTS:
         raise SettingError(f"effort is {effort!r}; choose one of {', '.join(EFFORTS)}")
+    check_learner(learner)
     train, validation = pools
     judged = _judged(validation, ways, shots)
-    sampler, why = _sampler(effort, learner, encoder, train, judged)
+    sampler: NWayKShot | int
+    if flat(learner):
+        sampler, *training = _batch(encoder, train)
+    else:
+        sampler, why = _sampler(effort, learner, encoder, train, judged)
+        form = f"{sampler.ways}-way {sampler.shots}-shot, {sampler.queries} queries a class"
+        training = ["training tasks", form, why]
     chosen, why_rate = _settings(effort, learner, encoder, steps, seed)
     reasons = (
-        (
-            "training tasks",
-            f"{sampler.ways}-way {sampler.shots}-shot, {sampler.queries} queries a class",
-            why,
-        ),
+        (training[0], training[1], training[2]),
         (
             "judged on",
             f"{judged.ways}-way {judged.shots}-shot",
@@ -164,11 +227,19 @@ def _sampler(
     return NWayKShot(ways, shots, queries), why
 
 
+def _batch(encoder: str, train: Pool) -> tuple[int, str, str, str]:
+    count = min(_BATCH if encoder in _SMALL else _LARGE_BATCH, len(train))
+    form = f"{count} examples of any of the {len(train.classes)} classes"
+    return count, "training steps", form, "ordinary training of a classifier, not tasks"
+
+
 def _most_ways(effort: str, encoder: str) -> int:
-    return _WAYS[effort] if encoder == "conv4" else _LARGE_WAYS
+    return _WAYS[effort] if encoder in _SMALL else _LARGE_WAYS
 
 
 def _why_batch(learner: str) -> str:
+    if flat(learner):
+        return "one step, one batch of examples"
     return (
         "its gradient is noisy, so several are averaged"
         if gradient(learner)
@@ -189,6 +260,6 @@ def _settings(effort: str, learner: str, encoder: str, steps: int | None, seed: 
         return Settings(
             rate=1e-3, meta_batch=4, clip=10.0, **common
         ), "Adam with a cosine schedule; usual for this family"
-    if encoder == "conv4":
+    if encoder in _SMALL:
         return Settings(rate=3e-3, **common), "Adam with a cosine schedule; a small network bears a large one"
     return Settings(rate=1e-3, **common), "Adam with a cosine schedule; usual for networks of this size"

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from kshot import bundles, storage
+from kshot.learners.self_knowledge import Cell
 
 
 def facts(name: Path) -> dict[str, Any]:
@@ -25,7 +28,7 @@ def facts(name: Path) -> dict[str, Any]:
         "bytes": path.stat().st_size,
     }
     if manifest["what"] == "learner":
-        common |= {**_base(manifest), "numbers": sum(t.numel() for t in tensors.values())}
+        common |= {**_base(manifest), **_knows(tensors), "numbers": sum(t.numel() for t in tensors.values())}
     if manifest["what"] == "task":
         common |= _task(manifest)
     return dict(_flat(common))
@@ -51,6 +54,18 @@ def _base(manifest: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _knows(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """What a calibrated base knows about its answers: accuracy by classes and examples a class, over tasks."""
+    found = sorted(
+        (Cell.of(row.double().numpy()) for row in tensors.get("self_knowledge", ())),
+        key=lambda c: (c.ways, c.shots),
+    )
+    return {
+        "calibrated": bool(found),
+        "record": [f"{c.ways:.0f} x {c.shots:.3g}: {100 * c.accuracy:.1f} %" for c in found],
+    }
+
+
 def _task(manifest: dict[str, Any]) -> dict[str, Any]:
     counts = Counter(str(target) for target in manifest["targets"])
     return {
@@ -58,6 +73,7 @@ def _task(manifest: dict[str, Any]) -> dict[str, Any]:
         "classes": [f"{name} ({count})" for name, count in sorted(counts.items())],
         "examples": len(manifest["ids"]),
         "names": list(manifest["ids"]),
+        "kept_aside": list(manifest.get("removed", {}).get("ids", [])),
         "takes": manifest["modality"],
         "base": manifest["base"]["name"] or "unnamed",
         "base_fingerprint": manifest["base"]["fingerprint"],

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from kshot import encoders
 from kshot.bundles import load
 from kshot.commandline import recipes
-from kshot.data import GlyphFamily, Pictures, Pool, read, rotations
-from kshot.data.folder import SUFFIXES
-from kshot.data.inspect import SHARES
+from kshot.commandline.columns import Columns, is_table
+from kshot.data import GlyphFamily, Pictures, Pool, Table, npz, read, rotations
+from kshot.data.inspect import SHARES, kind_of
 from kshot.demo.handwriting import digits, omniglot_folder, omniglot_test
-from kshot.errors import BundleError, DataError, TaskError
+from kshot.encoders import Encoder, VectorEncoder
+from kshot.errors import BundleError, DataError, SettingError, TaskError
 from kshot.learners import Adapted, Learner, Transfer
-from kshot.seeds import generator
+from kshot.seeds import drawing, generator
 from kshot.vision import omniglot
 
 DATA_HELP = (
-    "What to learn from: a folder with one subfolder of pictures per class, a .csv or .jsonl table, "
-    "'glyphs' (drawn by kshot itself), 'digits' (scikit-learn's scans), or 'omniglot:PATH'."
+    "What to learn from: a folder with one subfolder of pictures per class, a .csv or .jsonl table of picture paths "
+    "or of numbers, an .npz file of arrays x and y, 'glyphs' (drawn by kshot itself), 'digits' (scikit-learn's scans), "
+    "or 'omniglot:PATH'."
 )
 
 
@@ -34,12 +37,33 @@ class Parts:
     test: Pool
 
 
-def pool(data: str, *, seed: int = 0, glyphs: int = 300, skip_unreadable: bool = False) -> Pool:
+def pool(
+    data: str,
+    *,
+    columns: Columns | None = None,
+    seed: int = 0,
+    glyphs: int = 300,
+    skip_unreadable: bool = False,
+) -> Pool:
     """The pool that DATA names. `omniglot:PATH` is the 423 test characters.
 
+    Args:
+        columns: of a table, which are the input and the label; of an .npz file, which arrays.
+
     Raises:
-        DataError: nothing of a known kind is there.
+        DataError: nothing of a known kind is there. SettingError: columns of what is no table.
     """
+    path, chosen = Path(data), columns or Columns()
+    if path.is_file() and is_table(path):
+        table = Table.read(path)
+        return table.pool(chosen.of(table), chosen.label)
+    if path.is_file() and path.suffix.lower() == ".npz":
+        return npz(path, chosen.input[0] if chosen.input else None, chosen.label)
+    if chosen.input or chosen.label:
+        raise SettingError(
+            f"--input {list(chosen.input)} and --label {chosen.label} name columns of a table; {data} is none: leave "
+            "them out, or give a .csv, .tsv, .jsonl or .npz file"
+        )
     if data == "glyphs":
         drawn = GlyphFamily().draw(glyphs, 20, generator(seed, "data", "glyphs"))
         return Pool(drawn.flatten(0, 1), [f"glyph {k // 20}" for k in range(20 * glyphs)], "glyphs")
@@ -48,11 +72,10 @@ def pool(data: str, *, seed: int = 0, glyphs: int = 300, skip_unreadable: bool =
     folder = _omniglot(data)
     if folder is not None:
         return omniglot_test(folder)
-    path = Path(data)
     return read(path, skip_unreadable=True) if skip_unreadable and path.is_dir() else read(path)
 
 
-def parts(data: str, *, seed: int = 0, glyphs: int = 500) -> Parts:
+def parts(data: str, *, columns: Columns | None = None, seed: int = 0, glyphs: int = 500) -> Parts:
     """Training, validation and test classes of DATA: the usual split of Omniglot, else 60 / 20 / 20 % by seed.
 
     Raises:
@@ -62,12 +85,12 @@ def parts(data: str, *, seed: int = 0, glyphs: int = 500) -> Parts:
     if folder is not None:
         found = omniglot(folder)
         return Parts(found.train.pool, found.validation.pool, found.test.pool)
-    whole = pool(data, seed=seed, glyphs=glyphs)
+    whole = pool(data, columns=columns, seed=seed, glyphs=glyphs)
     count = len(whole.classes)
     if min(round(count * share) for share in SHARES) < 2:
         raise TaskError(
             f"{data} has {count} classes; meta-training learns from some classes and is judged on others, so it needs "
-            "about 10 or more: to recognise just these classes, adapt a ready base: kshot adapt glyphs "
+            "about 10 or more: to recognise just these classes, adapt a ready base: kshot adapt BASE "
             f"{data} -o task.kshot"
         )
     train, validation, test = whole.split(*SHARES, seed=seed)
@@ -93,10 +116,11 @@ def labels(source: Pool) -> list[Any]:
 
 
 def names(source: Pool, root: Path) -> list[str] | None:
-    """A name per example that people recognise: the file's path below `root`; None where there are no files."""
+    """A name per example that people recognise: the picture's path below `root`, or FILE:ROW of a table; None where
+    there are neither."""
     if not isinstance(source.inputs, Pictures):
-        return None
-    found = []
+        return [f"{root.name}:{row}" for row in range(1, len(source) + 1)] if root.is_file() else None
+    found, root = [], root.parent if root.is_file() else root
     for name in source.inputs.paths:
         path = Path(name)
         found.append((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
@@ -111,7 +135,8 @@ def base_of(name: str) -> Learner:
     """
     if not Path(name).exists() and recipes.downloaded(name):
         network = encoders.torchvision(name, pretrained=True)
-        return Transfer(network, classes=1).eval()
+        with drawing(torch.device("cpu"), 0, "unused classifier"):  # the same base each time
+            return Transfer(network, classes=2).eval()
     found = load(name)
     if not isinstance(found, Learner):
         raise BundleError(
@@ -134,23 +159,17 @@ def task_of(name: str, base: str | None = None) -> Adapted:
     return found
 
 
-def pictures(paths: list[Path]) -> Iterator[Path]:
-    """Picture files: the given ones, and those in given folders in order of their names.
-
-    Raises:
-        DataError: a path that does not exist, or a folder without pictures.
-    """
-    for path in paths:
-        if path.is_dir():
-            found = [p for p in sorted(path.rglob("*")) if _is_picture(p)]
-            if not found:
-                raise DataError(f"{path} holds no pictures; known endings are {', '.join(sorted(SUFFIXES))}")
-            yield from found
-        elif path.exists():
-            yield path
-        else:
-            raise DataError(f"{path} does not exist; check the path")
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+def check_fits(encoder: Encoder, source: Pool) -> None:
+    """Raise DataError where a pool holds other inputs than an encoder takes."""
+    kind, modality = kind_of(source.inputs), encoder.modality
+    wanted = {"image": "images", "vector": "rows", "text": "texts"}.get(modality, kind)
+    if kind not in (wanted, "examples"):
+        raise DataError(
+            f"{source.name or 'the data'} holds {kind}; this base takes {wanted}: choose a base for {kind}, or name "
+            "other columns with --input"
+        )
+    if isinstance(encoder, VectorEncoder) and source.inputs.shape[1] != encoder.inputs:
+        raise DataError(
+            f"{source.name or 'the data'} holds rows of {source.inputs.shape[1]} numbers; this base takes rows of "
+            f"{encoder.inputs}: name its columns, in its order, each with --input"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,14 +10,18 @@ from typing import Annotated, Any
 import typer
 
 from kshot.commandline import sources
-from kshot.commandline.answers import Answer, Skipped, answer_files, write_csv
+from kshot.commandline.answers import Answer, Skipped, answer_all, write_csv
+from kshot.commandline.columns import Columns, InputOption, LabelOption
+from kshot.commandline.golden import GoldenOption, OnRegressionOption, free_names, with_golden
 from kshot.commandline.output import JSON_HELP, console, finish, guarded, say, show_table
+from kshot.commandline.questions import Question, one_question, questions
 from kshot.commandline.shown import facts
-from kshot.errors import DataError
+from kshot.errors import SettingError
 from kshot.evaluation.page import note, page, section
 from kshot.explanation import evidence, evidence_bars, gallery
 from kshot.learners import Adapted, Explanation
 from kshot.storage import replace_file
+from kshot.tasks.spaces import Classes
 
 Json = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 TaskArgument = Annotated[str, typer.Argument(help="A task saved by kshot adapt, for example stamps.kshot.")]
@@ -38,32 +43,41 @@ def adapt(
     ],
     folder: Annotated[str, typer.Argument(help=sources.DATA_HELP)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to save the task.")] = Path("task.kshot"),
+    input: InputOption = None,
+    label: LabelOption = None,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read.")
     ] = False,
     small: Annotated[
         bool, typer.Option("--small", help="Save without the base: smaller, but needs the base to load.")
     ] = False,
+    golden: GoldenOption = None,
     as_json: Json = False,
 ) -> None:
     """Teach a base new classes from a few examples each.
 
-    One folder per class, a handful of pictures in each; the folders' names are the answers it will give.
+    One folder per class, a handful of pictures in each; the folders' names are the answers it will give. Or a table
+    with a row per example.
 
     Example:  kshot adapt glyphs my_stamps/ -o stamps.kshot
     """
     learner = sources.base_of(base)
-    pool = sources.pool(folder, skip_unreadable=skip_unreadable)
+    columns = Columns.asked(input, label, learner)
+    pool = sources.pool(folder, columns=columns, skip_unreadable=skip_unreadable)
+    sources.check_fits(learner.encoder, pool)
     start = time.perf_counter()
     task = learner.adapt(pool.inputs, sources.labels(pool), ids=sources.names(pool, Path(folder)))
     seconds = time.perf_counter() - start
+    task = with_golden(task, golden, columns)
     task.save(out, include_base=not small)
     counts = dict(zip(pool.classes, pool.sizes, strict=True))
     say(
         f"Learned {len(counts)} classes from {len(task)} examples in {1000 * seconds:.0f} ms; saved as {out}."
     )
     show_table(["class", "examples"], [[str(c), str(n)] for c, n in list(counts.items())[:_SHOWN]], right=[1])
-    say(f"Next: kshot predict {out} FOLDER --csv answers.csv")
+    say(
+        f"Next: kshot predict {out} {'FOLDER' if learner.encoder.modality == 'image' else 'TABLE'} --csv answers.csv"
+    )
     finish(
         {"kshot": len(task), "classes": len(counts), "milliseconds": 1000 * seconds, "file": str(out)},
         as_json,
@@ -73,8 +87,14 @@ def adapt(
 @guarded
 def add(
     task: TaskArgument,
-    folder: Annotated[str, typer.Argument(help="More examples, in the same form as for kshot adapt.")],
+    folder: Annotated[
+        str | None, typer.Argument(help="More examples, in the same form as for kshot adapt.")
+    ] = None,
     out: OutOption = None,
+    input: InputOption = None,
+    label: LabelOption = None,
+    golden: GoldenOption = None,
+    on_regression: OnRegressionOption = "warn",
     base: BaseOption = None,
     as_json: Json = False,
 ) -> None:
@@ -83,34 +103,36 @@ def add(
     Example:  kshot add stamps.kshot more_stamps/
     """
     before = sources.task_of(task, base)
-    pool = sources.pool(folder)
-    ids = sources.names(pool, Path(folder))
-    free = None if ids is None else _free_names(ids, set(before.ids))
-    after = before.add(pool.inputs, sources.labels(pool), ids=free)
-    _save_changed(task, after, out)
+    columns = Columns.asked(input, label, before.learner)
+    if folder is None and golden is None:
+        raise SettingError(
+            "FOLDER is None; give more examples, or examples that must stay right with --golden"
+        )
+    after = before if folder is None else _grown(before, folder, columns, on_regression)
+    after = with_golden(after, golden, columns)
+    save_changed(task, after, out)
+    added = len(after) - len(before)
     new = sorted(set(map(str, after.targets)) - set(map(str, before.targets)))
-    say(f"{len(pool)} examples added: {len(before)} -> {len(after)} examples, {after.space.size} classes.")
+    say(f"{added} examples added: {len(before)} -> {len(after)} examples, {after.space.size} classes.")
     if new:
         say(f"New classes: {', '.join(new)}")
     finish(
-        {"kshot": len(after), "added": len(pool), "classes": after.space.size, "file": str(out or task)},
+        {"kshot": len(after), "added": added, "classes": after.space.size, "file": str(out or task)},
         as_json,
     )
 
 
-def _free_names(wanted: list[str], taken: set[str]) -> list[str]:
-    """Each name as it is, or with a number behind it where it is taken."""
-    out = []
-    for name in wanted:
-        free, number = name, 2
-        while free in taken:
-            free, number = f"{name} ({number})", number + 1
-        taken.add(free)
-        out.append(free)
-    return out
+def _grown(before: Adapted, folder: str, columns: Columns, on_regression: str) -> Adapted:
+    """The task with the examples of FOLDER added."""
+    pool = sources.pool(folder, columns=columns)
+    sources.check_fits(before.learner.encoder, pool)
+    ids = sources.names(pool, Path(folder))
+    aside = before.removed.ids if before.removed else ()
+    free = None if ids is None else free_names(ids, {*before.ids, *aside})
+    return before.add(pool.inputs, sources.labels(pool), ids=free, on_regression=on_regression)
 
 
-def _save_changed(name: str, task: Adapted, out: Path | None) -> None:
+def save_changed(name: str, task: Adapted, out: Path | None) -> None:
     """Save as the file was: with its base inside where it had it."""
     inside = bool(facts(Path(name))["base_inside"])
     task.save(out or Path(name), include_base=inside)
@@ -121,59 +143,93 @@ def remove(
     task: TaskArgument,
     ids: Annotated[list[str], typer.Argument(help="Names of examples, as kshot show lists them.")],
     out: OutOption = None,
+    on_regression: OnRegressionOption = "warn",
     base: BaseOption = None,
     as_json: Json = False,
 ) -> None:
-    """Make a saved task forget examples, as if it had never seen them.
+    """Take examples out of a saved task, which then answers as if it had never seen them.
+
+    They are kept aside in its file: kshot restore brings them back, kshot forget leaves nothing of them.
 
     Example:  kshot remove stamps.kshot penny/3.png
     """
     before = sources.task_of(task, base)
-    after = before.remove(ids)
-    _save_changed(task, after, out)
-    say(f"Forgotten: {', '.join(ids)}. {len(before)} -> {len(after)} examples, {after.space.size} classes.")
+    after = before.remove(ids, on_regression=on_regression)
+    save_changed(task, after, out)
+    say(f"Removed: {', '.join(ids)}. {len(before)} -> {len(after)} examples, {after.space.size} classes.")
+    say(
+        "They are kept aside in the file: kshot restore brings them back, kshot forget leaves nothing of them."
+    )
     finish({"kshot": len(after), "removed": len(before) - len(after), "file": str(out or task)}, as_json)
 
 
 @guarded
 def predict(
     task: TaskArgument,
-    paths: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Pictures or folders of pictures; tables of picture paths or of numbers (.csv, .tsv, .jsonl); arrays "
+            "(.npy, .npz)."
+        ),
+    ],
     csv: Annotated[Path | None, typer.Option("--csv", help="Write all answers to this file.")] = None,
     skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Name and count unreadable files instead of stopping.")
+        bool, typer.Option("--skip-unreadable", help="Name and count unreadable inputs instead of stopping.")
     ] = False,
+    refused: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of known inputs that may wrongly be called unknown; more also refuses more strangers."
+        ),
+    ] = None,
+    input: InputOption = None,
     base: BaseOption = None,
     as_json: Json = False,
 ) -> None:
-    """Answer pictures with a saved task, one or many thousands.
+    """Answer pictures or rows of numbers with a saved task, one or many thousands.
 
-    "unknown" means: this looks like none of the classes.
+    "unknown" means: this looks like none of the classes. "or ...": with the answer, these classes hold the right
+    one nine times out of ten, over tasks like those that the base was calibrated on.
 
     Example:  kshot predict stamps.kshot new_pictures/ --csv answers.csv
     """
     ready = sources.task_of(task, base)
     skipped = Skipped()
-    answers = answer_files(ready, sources.pictures(paths), skipped if skip_unreadable else None)
+    asked = questions(ready.learner.encoder, paths, Columns.asked(input, base=ready.learner))
+    answers = answer_all(ready, asked, skipped if skip_unreadable else None, refused)
     shown: list[Answer] = []
-    unknown = 0
+    unknown = among = 0
 
     def watched() -> Any:
-        nonlocal unknown
+        nonlocal unknown, among
         for answer in answers:
-            unknown += answer.unknown
+            unknown, among = unknown + answer.unknown, among + len(answer.among)
             if len(shown) < _SHOWN:
                 shown.append(answer)
             yield answer
 
     count = write_csv(ready, watched(), csv) if csv else sum(1 for _ in watched())
-    rows = [
-        [str(a.file), str(a.label), f"{100 * a.probability:.0f} %", "unknown" if a.unknown else ""]
-        for a in shown
-    ]
-    show_table(["file", "answer", "sure", ""], rows, right=[2])
+    _show_answers(ready, shown)
     _summary(count, len(shown), unknown, skipped, csv)
-    finish({"kshot": count, "unknown": unknown, "skipped": len(skipped.reasons), "csv": csv}, as_json)
+    sets = {"set_size": among / count} if among and count else {}
+    finish({"kshot": count, "unknown": unknown, **sets, "skipped": len(skipped.reasons), "csv": csv}, as_json)
+
+
+def _show_answers(task: Adapted, shown: list[Answer]) -> None:
+    first = "file" if task.learner.encoder.modality == "image" else "row"
+    if isinstance(task.space, Classes):
+        rows = [[a.name, str(a.label), f"{100 * a.sure:.0f} %", _doubt(a)] for a in shown]
+        show_table([first, "answer", "sure", ""], rows, right=[2])
+    else:
+        rows = [[a.name, str(a.label), "" if math.isnan(a.sure) else f"{a.sure:.3g}"] for a in shown]
+        show_table([first, "answer", "give or take"], rows, right=[1, 2])
+
+
+def _doubt(answer: Answer) -> str:
+    others = [str(label) for label in answer.among if label != answer.label]
+    many = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    return "unknown" if answer.unknown else f"or {', '.join(others[:3])}{many}" if others else ""
 
 
 def _summary(count: int, shown: int, unknown: int, skipped: Skipped, csv: Path | None) -> None:
@@ -183,50 +239,59 @@ def _summary(count: int, shown: int, unknown: int, skipped: Skipped, csv: Path |
             + ("." if csv else "; write them all to a file with --csv answers.csv")
         )
     say(
-        f"{count} files answered, {unknown} of them unknown." + (f" All answers are in {csv}." if csv else "")
+        f"{count} inputs answered, {unknown} of them unknown."
+        + (f" All answers are in {csv}." if csv else "")
     )
     for reason in list(skipped.reasons.values())[:10]:
         typer.echo(f"Skipped: {reason}", err=True)
     if skipped.reasons:
-        typer.echo(f"{len(skipped.reasons)} files could not be read and were left out.", err=True)
+        typer.echo(f"{len(skipped.reasons)} inputs could not be read and were left out.", err=True)
 
 
 @guarded
 def explain(
     task: TaskArgument,
-    image: Annotated[Path, typer.Argument(help="One picture.")],
+    asked: Annotated[Path, typer.Argument(metavar="INPUT", help="One picture, or a table or array of rows.")],
+    row: Annotated[
+        int | None, typer.Option(help="Which row of a table or array, from 1; needed where it has several.")
+    ] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Also write a page with the pictures.")] = None,
+    input: InputOption = None,
     base: BaseOption = None,
     as_json: Json = False,
 ) -> None:
-    """Say which of the taught examples decided the answer to one picture, and by how much.
+    """Say which of the taught examples decided the answer to one picture or row, and by how much.
 
     Example:  kshot explain stamps.kshot new.png --html why.html
     """
     ready = sources.task_of(task, base)
-    if not image.is_file():
-        raise DataError(f"{image} is not a file; give one picture")
-    found = ready.explain([image])
-    say(f"Answer: {found.label}, probability {100 * found.probability:.0f} %. The examples that decided it:")
+    question = one_question(ready.learner.encoder, asked, row, Columns.asked(input, base=ready.learner))
+    found = ready.explain([question.input])
+    answer = next(answer_all(ready, [question]))
+    doubt = f" ({_doubt(answer)})" if _doubt(answer) else ""
+    say(
+        f"Answer: {found.label}{doubt}, probability {100 * found.probability:.0f} %. The examples that decided it:"
+    )
     unicode = (console().encoding or "").lower().startswith("utf")
     for line in evidence_bars(found, most=10, unicode=unicode):
         say(f"  {line}")
     say(
-        "Points: how far the probability would fall without the example. Exact: adapted again without each in turn."
+        f"Points: how far the probability would fall without the example. {found.method[:1].upper()}{found.method[1:]}."
     )
     if html:
-        replace_file(html, _why(ready, image, found).encode())
+        replace_file(html, _why(ready, question, found).encode())
         say(f"With pictures: {html}")
     strongest = found.evidence[0]
     finish(
-        {"kshot": found.probability, "label": found.label, "strongest": strongest.id,
+        {"kshot": found.probability, "label": found.label, "unknown": answer.unknown,
+         **({"set": list(answer.among)} if answer.among else {}), "strongest": strongest.id,
          "contribution": strongest.contribution, "html": html}, as_json,
     )  # fmt: skip
 
 
-def _why(task: Adapted, image: Path, found: Explanation) -> str:
-    shown = task.learner.encoder.read([image])[0]
-    lead = f"{image.name} was answered with “{found.label}”, probability {100 * found.probability:.0f} %."
+def _why(task: Adapted, question: Question, found: Explanation) -> str:
+    shown, name = task.learner.encoder.read([question.input])[0], Path(question.name).name
+    lead = f"{name} was answered with “{found.label}”, probability {100 * found.probability:.0f} %."
     body = section(
         "The examples that decided it",
         "Each bar says by how many points the probability would fall had the example never been shown. Green "
@@ -234,7 +299,12 @@ def _why(task: Adapted, image: Path, found: Explanation) -> str:
         evidence(task, found, most=20),
         note(f"{found.method[:1].upper()}{found.method[1:]}."),
     )
-    asked = section("The picture", "", gallery([shown], [image.name], side=140))
+    picture = task.learner.encoder.modality == "image"
+    asked = (
+        section("The picture", "", gallery([shown], [name], side=140))
+        if picture
+        else section("What was asked", ", ".join(f"{value:.6g}" for value in shown.tolist()))
+    )
     return page("Why this answer?", lead, [asked, body], "Made by kshot explain.")
 
 

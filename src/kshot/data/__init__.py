@@ -1,7 +1,7 @@
 """Where examples come from."""
 
 from kshot.data.arrays import arrays, dataset, npz
-from kshot.data.augment import Affine
+from kshot.data.augment import Affine, Chain, Cutout, Elastic, Thickness
 from kshot.data.episodes import Episodes, Mixed
 from kshot.data.flat import Flat
 from kshot.data.folder import Pictures, folder
@@ -11,10 +11,14 @@ from kshot.data.inspect import Findings, inspect, read
 from kshot.data.pool import Pool, rotations
 from kshot.data.sinusoids import Sinusoids
 from kshot.data.streamed import Streamed
-from kshot.data.tables import csv, jsonl
+from kshot.data.tables import Table, csv, jsonl
+from kshot.data.unlabelled import Unlabelled
 
 __all__ = [
     "Affine",
+    "Chain",
+    "Cutout",
+    "Elastic",
     "Episodes",
     "Findings",
     "Flat",
@@ -25,6 +29,9 @@ __all__ = [
     "Pool",
     "Sinusoids",
     "Streamed",
+    "Table",
+    "Thickness",
+    "Unlabelled",
     "arrays",
     "csv",
     "dataset",

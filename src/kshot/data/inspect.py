@@ -159,7 +159,7 @@ def inspect(data: Pool | str | os.PathLike[str], **columns: Any) -> Findings:
     duplicates, contradictions = _repeats(pool, seen)
     return Findings(
         name=pool.name,
-        kind=_kind(pool.inputs),
+        kind=kind_of(pool.inputs),
         examples=len(pool),
         classes=len(sizes),
         per_class={"min": min(sizes), "median": float(median(sizes)), "max": max(sizes)},
@@ -265,7 +265,13 @@ def _repeats(pool: Pool, seen: list[_Seen]) -> tuple[list[list[str]], list[tuple
     return same, clash
 
 
-def _kind(inputs: Any) -> str:
+def kind_of(inputs: Any) -> str:
+    """What the inputs of a pool are: "images", "rows", "texts", or "examples" where nobody can tell.
+
+    >>> import torch
+    >>> kind_of(torch.zeros(4, 3)), kind_of(["hello"])
+    ('rows', 'texts')
+    """
     while isinstance(inputs, Lazy):
         inputs = inputs.base
     if isinstance(inputs, Tensor):

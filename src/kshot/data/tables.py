@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from csv import DictReader
+from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -27,6 +28,87 @@ Row = tuple[int, dict[str, Any]]
 """Line number and values of a row."""
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table as it stands in its file: rows that have values by column, all of them still text (CSV) or JSON.
+
+    Make one with `Table.read(path)`.
+    """
+
+    file: Path
+    names: tuple[str, ...]
+    rows: list[Row] = field(repr=False)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], *, delimiter: str | None = None) -> Table:
+        """A CSV or TSV file with a header line, or JSON lines (UTF-8; .gz too), by the file's ending.
+
+        Raises:
+            DataError: no such file, a line that does not fit, or no rows.
+        """
+        file = Path(path)
+        rows, names = _json_rows(file) if ".jsonl" in file.suffixes else _csv_rows(file, delimiter)
+        if not rows:
+            raise DataError(f"{file} holds 0 rows; give a header line and at least one row below it")
+        return cls(file, tuple(names), rows)
+
+    def columns(self, input: str | Sequence[str] | None = None, label: str | None = None) -> tuple[str, ...]:
+        """The columns that make an input: those asked for, else one of a usual name, else all columns of numbers.
+
+        Columns of labels (`label`, or of a usual name) are none of them.
+
+        Raises:
+            DataError: a column that is not there, or none that could be an input.
+        """
+        if input is not None:
+            asked = [input] if isinstance(input, str) else list(input)
+            return tuple(self._column(name, (), "input") for name in asked)
+        usual = next((name for name in _INPUTS if name in self.names and name != label), None)
+        if usual is not None:
+            return (usual,)
+        others = [name for name in self.names if name not in (*_LABELS, label)]
+        numbers = tuple(
+            name for name in others if all(_is_number(values.get(name)) for _, values in self.rows)
+        )
+        return numbers or (self._column(None, (), "input"),)
+
+    def inputs(
+        self, input: str | Sequence[str] | None = None, label: str | None = None, kind: str = "auto"
+    ) -> Any:
+        """Inputs of all rows: `Pictures`, numbers as a tensor [n, features], or a list of texts.
+
+        Arguments as for `csv`. Raises DataError.
+        """
+        if kind not in KINDS:
+            raise SettingError(f"kind is {kind!r}; choose one of {', '.join(KINDS)}")
+        columns = self.columns(input, label)
+        if len(columns) == 1 and (input is None or isinstance(input, str)):
+            return _single(self.file, self.rows, columns[0], kind)
+        return torch.tensor([[_number(self.file, line, v, c) for c in columns] for line, v in self.rows])
+
+    def labels(self, label: str | None = None) -> list[Any]:
+        """The label of each row; whole numbers are numbers. Raises DataError."""
+        return _labels(self.file, self.rows, self._column(label, _LABELS, "label"))
+
+    def pool(
+        self, input: str | Sequence[str] | None = None, label: str | None = None, kind: str = "auto"
+    ) -> Pool:
+        """A pool of all rows. Arguments as for `csv`."""
+        labels = self.labels(label)
+        return Pool(self.inputs(input, label, kind), labels, self.file.name.split(".")[0])
+
+    def _column(self, wanted: str | None, usual: Sequence[str], what: str) -> str:
+        if wanted is not None and wanted in self.names:
+            return wanted
+        found = next((name for name in usual if name in self.names), None)
+        if wanted is None and found is not None:
+            return found
+        raise DataError(
+            f"{self.file} has no column {wanted or what!r}; it has {list(self.names[:20])}: name one of them with "
+            f"{what}=..."
+        )
+
+
 def csv(
     path: str | os.PathLike[str],
     input: str | Sequence[str] | None = None,
@@ -38,7 +120,8 @@ def csv(
     """A pool from a table in CSV (UTF-8, a header line; .gz too).
 
     Args:
-        input: the column of the inputs, or several columns of numbers that make a row [features].
+        input: the column of the inputs, or several columns of numbers that make a row [features]; by default
+            the column of a usual name ("input", "path", "text", ...), or all columns of numbers but the label.
         label: the column of the labels; whole numbers become numbers.
         kind: "path" (pictures, relative to the file), "numbers", "text", or "auto": pictures where
             the first value ends as a picture file does, numbers where every value is one, else text.
@@ -50,19 +133,11 @@ def csv(
     >>> import tempfile, pathlib
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "sizes.csv"
     >>> _ = file.write_text("width,height,label\\n1,2,small\\n10,12,large\\n")
-    >>> csv(file, ["width", "height"]).inputs
+    >>> csv(file).inputs
     tensor([[ 1.,  2.],
             [10., 12.]])
     """
-    file = Path(path)
-    reader = DictReader(io.StringIO(_text(file), newline=""), delimiter=delimiter or _delimiter(file))
-    rows = [(reader.line_num, values) for values in reader]
-    for line, values in rows:
-        if None in values or None in values.values():
-            raise DataError(
-                f"{file}, line {line} has another number of columns than the header; mend that line"
-            )
-    return _pool(file, rows, list(reader.fieldnames or []), input, label, kind)
+    return Table.read(path, delimiter=delimiter).pool(input, label, kind)
 
 
 def jsonl(
@@ -82,10 +157,26 @@ def jsonl(
     >>> jsonl(file).inputs
     ['hi there', 'bye']
     """
-    file = Path(path)
+    rows, names = _json_rows(Path(path))
+    if not rows:
+        raise DataError(f"{path} holds 0 rows; give one object per line")
+    return Table(Path(path), tuple(names), rows).pool(input, label, kind)
+
+
+def _csv_rows(file: Path, delimiter: str | None) -> tuple[list[Row], list[str]]:
+    reader = DictReader(io.StringIO(_text(file), newline=""), delimiter=delimiter or _delimiter(file))
+    rows = [(reader.line_num, values) for values in reader]
+    for line, values in rows:
+        if None in values or None in values.values():
+            raise DataError(
+                f"{file}, line {line} has another number of columns than the header; mend that line"
+            )
+    return rows, list(reader.fieldnames or [])
+
+
+def _json_rows(file: Path) -> tuple[list[Row], list[str]]:
     rows = list(_objects(file))
-    names = list(dict.fromkeys(name for _, values in rows for name in values))
-    return _pool(file, rows, names, input, label, kind)
+    return rows, list(dict.fromkeys(name for _, values in rows for name in values))
 
 
 def _text(file: Path) -> str:
@@ -116,33 +207,6 @@ def _objects(file: Path) -> Iterator[Row]:
         if not isinstance(values, dict):
             raise DataError(f"{file}, line {line} is a {type(values).__name__}; give one object per line")
         yield line, values
-
-
-def _pool(file: Path, rows: list[Row], names: list[str], input: Any, label: str | None, kind: str) -> Pool:
-    if kind not in KINDS:
-        raise SettingError(f"kind is {kind!r}; choose one of {', '.join(KINDS)}")
-    if not rows:
-        raise DataError(f"{file} holds 0 rows; tasks need classes with examples")
-    target = _column(file, names, label, _LABELS, "label")
-    labels = _labels(file, rows, target)
-    if input is None or isinstance(input, str):
-        column = _column(file, names, input, _INPUTS, "input")
-        inputs = _single(file, rows, column, kind)
-    else:
-        columns = [_column(file, names, name, (), "input") for name in input]
-        inputs = torch.tensor([[_number(file, line, v, c) for c in columns] for line, v in rows])
-    return Pool(inputs, labels, file.name.split(".")[0])
-
-
-def _column(file: Path, names: list[str], wanted: str | None, usual: Sequence[str], what: str) -> str:
-    if wanted is not None and wanted in names:
-        return wanted
-    found = next((name for name in usual if name in names), None)
-    if wanted is None and found is not None:
-        return found
-    raise DataError(
-        f"{file} has no column {wanted or what!r}; it has {names[:20]}: name one of them with {what}=..."
-    )
 
 
 def _labels(file: Path, rows: list[Row], column: str) -> list[Any]:

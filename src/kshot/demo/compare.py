@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from kshot.data import Episodes, Pool
 from kshot.demo.plan import Plan
 from kshot.evaluation import Row, Sweep, against_shots, evaluate
-from kshot.evaluation.baselines import from_scratch, logistic_regression, nearest_mean, time_to_adapt
+from kshot.evaluation.baselines import from_scratch, logistic_regression, nearest_mean
 from kshot.learners import Learner
 from kshot.tasks import NWayKShot
 
@@ -49,9 +48,9 @@ def compare(
 
 def _row(name: str, learner: Learner, source: Episodes, chosen: Plan, seed: int) -> Row:
     slow = name == SLOW
-    report = evaluate(learner, source, tasks=chosen.slow_tasks if slow else chosen.tasks, seed=seed)
-    took = time_to_adapt(learner, source, tasks=5 if slow else 20, seed=seed)
-    return Row(name, source.pool.name, replace(report, adapt_ms=took), own=name == OURS)
+    tasks = chosen.slow_tasks if slow else chosen.tasks
+    report = evaluate(learner, source, tasks=tasks, seed=seed, timed=5 if slow else 20)
+    return Row(name, source.pool.name, report, own=name == OURS)
 
 
 def shots_of(row: Row) -> str:

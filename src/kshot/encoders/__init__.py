@@ -5,6 +5,7 @@ from kshot.encoders.encoder import Encoder
 from kshot.encoders.images import ImageEncoder
 from kshot.encoders.norms import BatchNorm2d, normalising
 from kshot.encoders.resnet12 import ResNet12
+from kshot.encoders.scaled import ScaledRows
 from kshot.encoders.torchvision_models import TorchVision
 from kshot.encoders.vectors import MLP, Identity, Pixels, VectorEncoder
 
@@ -24,6 +25,7 @@ __all__ = [
     "ImageEncoder",
     "Pixels",
     "ResNet12",
+    "ScaledRows",
     "TorchVision",
     "VectorEncoder",
     "conv4",

@@ -6,14 +6,18 @@ Vinyals et al. (2016), "Matching Networks for One Shot Learning", appendix; Snel
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from kshot.encoders.images import ImageEncoder
-from kshot.encoders.norms import NORMS, norm_layer
+from kshot.encoders.norms import check_norm, norm_layer
+from kshot.encoders.sizes import whole
 from kshot.errors import SettingError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class Conv4(ImageEncoder):
@@ -23,8 +27,11 @@ class Conv4(ImageEncoder):
 
     Args:
         width: channels of each block.
-        norm: "batch", "group", "instance", "layer" or "none".
+        norm: "batch", "group" (groups of 8 channels where 8 divides them), "instance", "layer" or "none".
         blocks: how many blocks; each halves the size.
+
+    Raises:
+        SettingError: a setting outside its range, or a size too small for so many blocks.
 
     >>> import torch
     >>> Conv4(width=8)(torch.zeros(2, 1, 28, 28)).shape
@@ -45,15 +52,15 @@ class Conv4(ImageEncoder):
         std: Sequence[float] | None = None,
     ) -> None:
         super().__init__(size, channels, mean, std)
-        if norm not in NORMS:
-            raise SettingError(f"norm is {norm!r}; choose one of {', '.join(NORMS)}")
-        side = size // 2**blocks
+        width, blocks = whole("width", width), whole("blocks", blocks)
+        check_norm(norm)
+        side = self.size // 2**blocks
         if side < 1:
             raise SettingError(
                 f"size {size} is too small for {blocks} blocks that halve it; use size >= {2**blocks} or fewer blocks"
             )
         self.width, self.norm, self.blocks = width, norm, blocks
-        widths = [channels] + [width] * blocks
+        widths = [self.channels] + [width] * blocks
         self.layers = nn.Sequential(*[_block(widths[i], width, norm) for i in range(blocks)])
         self.layers.to(memory_format=torch.channels_last)  # 1.2 to 1.6 times as fast on a CPU
         self.features = width * side * side
@@ -61,7 +68,9 @@ class Conv4(ImageEncoder):
     def config(self) -> dict[str, Any]:
         return {"width": self.width, "norm": self.norm, "blocks": self.blocks, **self.image_config()}
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "n {self.channels} {self.size} {self.size}"]
+    ) -> Float[Tensor, "n {self.features}"]:
         out: Tensor = self.layers(x)
         return out.flatten(1)
 

@@ -7,10 +7,13 @@ import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Shaped
 
 Read = Any
 """Inputs as read: a tensor [n, ...], or a list of n tensors or strings; nothing is lost yet."""
@@ -36,7 +39,7 @@ class Encoder(nn.Module, ABC):
         """Check what the user gave and bring it into one raw form. Raises DataError."""
 
     @abstractmethod
-    def prepare(self, inputs: Read) -> Tensor:
+    def prepare(self, inputs: Read) -> Shaped[Tensor, "n ..."]:
         """Raw form to the network's input, a float tensor [n, ...]. Call it once."""
 
     @abstractmethod
@@ -51,7 +54,7 @@ class Encoder(nn.Module, ABC):
             digest.update(tensor_bytes(tensor))
         return digest.hexdigest()
 
-    def profile(self, prepared: Tensor) -> Tensor:
+    def profile(self, prepared: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n statistics"]:
         """Coarse statistics of prepared inputs, [n, statistics]; used to notice unfamiliar inputs."""
         flat = prepared.flatten(1)
         return torch.stack([flat.mean(1), flat.std(1, correction=0)], 1)

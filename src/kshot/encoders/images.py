@@ -7,7 +7,7 @@ import binascii
 import io
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +16,11 @@ from torch.nn import functional as F
 
 from kshot.encoders.encoder import Encoder, Read
 from kshot.encoders.pictures import picture_tensor, read_picture
+from kshot.encoders.sizes import check_scale, whole
 from kshot.errors import DataError, SettingError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 _LUMINANCE = (0.299, 0.587, 0.114)
 _CHANNELS = (1, 3, 4)
@@ -44,12 +48,11 @@ class ImageEncoder(Encoder):
         std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        if size < 4:
-            raise SettingError(f"size is {size}; an image encoder needs at least 4 pixels")
         if channels not in (1, 3):
             raise SettingError(f"channels is {channels}; images have 1 (grey) or 3 (colour) channels")
-        self.size, self.channels = size, channels
+        self.size, self.channels = whole("size", size, 4), int(channels)
         self.mean, self.std = list(mean or []), list(std or [])
+        check_scale(self.mean, self.std, self.channels, "channel")
 
     def image_config(self) -> dict[str, Any]:
         """The part of `config()` that belongs to the inputs."""
@@ -68,10 +71,10 @@ class ImageEncoder(Encoder):
             )
         return [_one(item, place) for place, item in enumerate(inputs)]
 
-    def prepare(self, inputs: Read) -> Tensor:
+    def prepare(self, inputs: Read) -> Float[Tensor, "n {self.channels} {self.size} {self.size}"]:
         return self._normalise(self.fitted(inputs))
 
-    def fitted(self, inputs: Read) -> Tensor:
+    def fitted(self, inputs: Read) -> Float[Tensor, "n {self.channels} {self.size} {self.size}"]:
         """Raw form to the encoder's channels and size, [n, channels, size, size] in 0..1, not yet normalised."""
         if isinstance(inputs, list):
             kinds = {(tuple(item.shape), item.dtype) for item in inputs}
@@ -81,7 +84,7 @@ class ImageEncoder(Encoder):
         x = inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs
         return self._resize(self._recolour(x))
 
-    def _recolour(self, x: Tensor) -> Tensor:
+    def _recolour(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n {self.channels} h w"]:
         x = x[:, :3] if x.shape[1] == 4 else x[:, :1] if x.shape[1] == 2 else x
         if x.shape[1] == self.channels:
             return x
@@ -89,17 +92,17 @@ class ImageEncoder(Encoder):
             return x.expand(-1, 3, -1, -1)
         return (x * x.new_tensor(_LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
-    def _resize(self, x: Tensor) -> Tensor:
+    def _resize(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c {self.size} {self.size}"]:
         if x.shape[-2:] == (self.size, self.size):
             return x
         return F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False)
 
-    def _normalise(self, x: Tensor) -> Tensor:
+    def _normalise(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         if not self.mean:
             return x
         return (x - x.new_tensor(self.mean).view(1, -1, 1, 1)) / x.new_tensor(self.std).view(1, -1, 1, 1)
 
-    def profile(self, prepared: Tensor) -> Tensor:
+    def profile(self, prepared: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 4"]:
         """Mean, contrast, edge strength and border brightness: tells photos from drawings, ink from paper."""
         grey = prepared.mean(1)
         edges = (grey[:, 1:] - grey[:, :-1]).abs().mean((1, 2)) + (grey[..., 1:] - grey[..., :-1]).abs().mean(

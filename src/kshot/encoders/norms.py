@@ -14,10 +14,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from kshot.errors import SettingError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 Statistics = list[tuple[Tensor, Tensor]]
 """Mean and variance of every norm layer, in the order of the forward pass."""
@@ -28,6 +34,7 @@ class _Policy:
     name: str = "module"
     kept: Statistics = field(default_factory=list)
     place: int = 0
+    weights: Tensor | None = None
 
 
 class _Thread(threading.local):
@@ -39,10 +46,15 @@ _THREAD = _Thread()
 
 
 @contextmanager
-def normalising(name: str, kept: Statistics | None = None) -> Iterator[Statistics]:
-    """Set the policy of this thread's batch norms; yields the list that "record" fills."""
+def normalising(
+    name: str, kept: Statistics | None = None, weights: Tensor | None = None
+) -> Iterator[Statistics]:
+    """Set the policy of this thread's batch norms; yields the list that "record" fills.
+
+    `weights` [n] says how much each example of the batch counts in statistics that are taken of it.
+    """
     before = _THREAD.policy
-    _THREAD.policy = _Policy(name, [] if kept is None else kept)
+    _THREAD.policy = _Policy(name, [] if kept is None else kept, weights=weights)
     try:
         yield _THREAD.policy.kept
     finally:
@@ -57,31 +69,49 @@ def current_policy() -> str:
 class BatchNorm2d(nn.BatchNorm2d):
     """Ioffe and Szegedy (2015), obeying the policy of `normalising`."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         policy = _THREAD.policy
         if policy.name == "module":
             return super().forward(x)
-        if policy.name == "batch":
+        if policy.name == "batch" and policy.weights is None:
             return F.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
-        if policy.name == "record":
-            mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
-            policy.kept.append((mean, variance))
-        else:
+        if policy.name == "replay":
             mean, variance = policy.kept[policy.place]
             policy.place += 1
+        else:
+            mean, variance = _moments(x, policy.weights)
+            policy.kept.append((mean, variance))
         return _affine(x, mean, variance, self)
 
 
-def _affine(x: Tensor, mean: Tensor, variance: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+def _moments(x: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each channel of a batch [n, channels, height, width]."""
+    if weights is None:
+        return x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
+    shares = (weights / weights.sum()).view(-1, 1)
+    mean = (shares * x.mean((2, 3))).sum(0)
+    return mean, (shares * (x - mean.view(1, -1, 1, 1)).square().mean((2, 3))).sum(0)
+
+
+def _affine(
+    x: Float[Tensor, "n c h w"],
+    mean: Float[Tensor, " c"],
+    variance: Float[Tensor, " c"],
+    norm: nn.BatchNorm2d,
+) -> Float[Tensor, "n c h w"]:
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
     return x * scale.view(1, -1, 1, 1) + (norm.bias - mean * scale).view(1, -1, 1, 1)
 
 
 def norm_layer(name: str, channels: int) -> nn.Module:
-    """A norm over `channels` by name: batch, group (groups of 8), instance, layer or none."""
+    """A norm over `channels` by name: batch, group, instance, layer or none.
+
+    "group" is Wu and He (2018) with groups of 8 channels, or of as few above 8 as divide the channels
+    evenly: 64 channels make 8 groups of 8, 28 make 2 of 14, and 29, a prime, a single group.
+    """
     makers: dict[str, Callable[[], nn.Module]] = {
         "batch": lambda: BatchNorm2d(channels),
-        "group": lambda: nn.GroupNorm(max(channels // 8, 1), channels),
+        "group": lambda: nn.GroupNorm(_groups(channels), channels),
         "instance": lambda: nn.InstanceNorm2d(channels, affine=True),
         "layer": lambda: nn.GroupNorm(1, channels),
         "none": nn.Identity,
@@ -89,4 +119,15 @@ def norm_layer(name: str, channels: int) -> nn.Module:
     return makers[name]()
 
 
+def _groups(channels: int) -> int:
+    """The most groups of equal size, each of 8 channels or more; 1 where there are fewer than 8 channels."""
+    return next(count for count in range(max(channels // 8, 1), 0, -1) if channels % count == 0)
+
+
 NORMS = ("batch", "group", "instance", "layer", "none")
+
+
+def check_norm(name: str) -> None:
+    """Raise SettingError where there is no norm of this name."""
+    if name not in NORMS:
+        raise SettingError(f"norm is {name!r}; choose one of {', '.join(NORMS)}")

@@ -6,15 +6,19 @@ Oreshkin et al. (2018), "TADAM"; widths as in Lee et al. (2019), "MetaOptNet".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kshot.encoders.images import ImageEncoder
-from kshot.encoders.norms import NORMS, norm_layer
+from kshot.encoders.norms import check_norm, norm_layer
+from kshot.encoders.sizes import whole_numbers
 from kshot.errors import SettingError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class _Residual(nn.Module):
@@ -29,7 +33,7 @@ class _Residual(nn.Module):
         self.norms = nn.ModuleList(norm_layer(norm, width) for _ in range(3))
         self.shortcut = nn.Sequential(nn.Conv2d(inputs, width, 1, bias=False), norm_layer(norm, width))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "n inputs h w"]) -> Float[Tensor, "n width half_h half_w"]:
         out = x
         for place, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             out = norm(convolution(out))
@@ -38,7 +42,14 @@ class _Residual(nn.Module):
 
 
 class ResNet12(ImageEncoder):
-    """Four residual blocks and a global mean; images [n, channels, size, size] to [n, widths[-1]].
+    """Residual blocks and a global mean; images [n, channels, size, size] to [n, widths[-1]].
+
+    Args:
+        widths: channels of each block; each block halves the size.
+        norm: as in `Conv4`.
+
+    Raises:
+        SettingError: a setting outside its range.
 
     >>> import torch
     >>> ResNet12(widths=(4, 8, 8, 16), size=32)(torch.zeros(2, 3, 32, 32)).shape
@@ -58,10 +69,10 @@ class ResNet12(ImageEncoder):
         std: Sequence[float] | None = None,
     ) -> None:
         super().__init__(size, channels, mean, std)
-        if norm not in NORMS:
-            raise SettingError(f"norm is {norm!r}; choose one of {', '.join(NORMS)}")
-        self.widths, self.norm = tuple(widths), norm
-        steps = zip((channels, *self.widths), self.widths, strict=False)
+        self.widths, self.norm = whole_numbers("widths", widths), norm
+        check_norm(norm)
+        _check_side(self.size, len(self.widths), norm)
+        steps = zip((self.channels, *self.widths), self.widths, strict=False)
         self.layers = nn.Sequential(*[_Residual(i, o, norm) for i, o in steps])
         self.layers.to(memory_format=torch.channels_last)
         self.features = self.widths[-1]
@@ -69,6 +80,18 @@ class ResNet12(ImageEncoder):
     def config(self) -> dict[str, Any]:
         return {"widths": list(self.widths), "norm": self.norm, **self.image_config()}
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "n {self.channels} {self.size} {self.size}"]
+    ) -> Float[Tensor, "n {self.features}"]:
         out: Tensor = self.layers(x)
         return out.mean((2, 3))
+
+
+def _check_side(size: int, blocks: int, norm: str) -> None:
+    """An instance norm takes its mean and variance over one channel's cells, so it needs more than one."""
+    least = 2 ** (blocks - 1) + 1
+    if norm == "instance" and size < least:
+        raise SettingError(
+            f"size {size} leaves the last of {blocks} blocks a single cell, of which norm 'instance' can take no "
+            f"variance; use size >= {least}, fewer blocks, or another norm"
+        )

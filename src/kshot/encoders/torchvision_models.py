@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from safetensors import SafetensorError
@@ -17,9 +17,12 @@ from kshot.encoders.images import ImageEncoder
 from kshot.encoders.norms import current_policy
 from kshot.errors import DataError, SettingError, need
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CLASSES = 1000  # outputs of a model as torchvision makes it
-_LEAST = {"inception_v3": 75}  # smallest size in pixels, where torchvision asserts none
+_LEAST = {"inception_v3": 75, "alexnet": 63}  # smallest size in pixels, where torchvision asserts none
 
 
 class TorchVision(ImageEncoder):
@@ -73,7 +76,9 @@ class TorchVision(ImageEncoder):
     def config(self) -> dict[str, Any]:
         return {"name": self.name, **self.image_config()}
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "n {self.channels} {self.size} {self.size}"]
+    ) -> Float[Tensor, "n {self.features}"]:
         x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
         out: Tensor = self.network(x)
         return out.flatten(1)
@@ -82,7 +87,7 @@ class TorchVision(ImageEncoder):
 class _RunningNorm(nn.BatchNorm2d):
     """torch's batch norm, which keeps to its running statistics where `normalising` sets a policy."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         if current_policy() == "module":
             return super().forward(x)
         return F.batch_norm(

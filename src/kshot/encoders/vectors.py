@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,19 +11,35 @@ from torch import Tensor, nn
 
 from kshot.encoders.encoder import Encoder, Read
 from kshot.encoders.images import ImageEncoder
+from kshot.encoders.sizes import check_scale, whole, whole_numbers
 from kshot.errors import DataError, SettingError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class VectorEncoder(Encoder):
-    """Base of encoders of rows [n, inputs]."""
+    """Base of encoders of rows [n, inputs].
+
+    Args:
+        inputs: numbers in a row.
+        mean, std: per column, subtracted from and divided into the values; None: the values as they are.
+    """
 
     modality: ClassVar[str] = "vector"
 
-    def __init__(self, inputs: int) -> None:
+    def __init__(
+        self, inputs: int, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    ) -> None:
         super().__init__()
-        if inputs < 1:
-            raise SettingError(f"inputs is {inputs}; a row has at least one number")
-        self.inputs = inputs
+        self.inputs = whole("inputs", inputs)
+        check_scale(mean or (), std or (), self.inputs, "column")
+        self.mean, self.std = list(mean or []), list(std or [])
+
+    def vector_config(self) -> dict[str, Any]:
+        """The part of `config()` that belongs to the inputs."""
+        scale = {"mean": self.mean, "std": self.std} if self.mean else {}
+        return {"inputs": self.inputs, **scale}
 
     def read(self, inputs: Any) -> Read:
         try:
@@ -44,12 +60,12 @@ class VectorEncoder(Encoder):
             )
         return x
 
-    def prepare(self, inputs: Read) -> Tensor:
+    def prepare(self, inputs: Read) -> Float[Tensor, "n {self.inputs}"]:
         if isinstance(inputs, list):
             inputs = torch.stack(inputs) if inputs else torch.zeros(0, self.inputs)
         weight = next(self.parameters(), None)
         rows: Tensor = inputs if weight is None else inputs.to(weight.dtype)
-        return rows
+        return (rows - rows.new_tensor(self.mean)) / rows.new_tensor(self.std) if self.mean else rows
 
     def from_json(self, value: Any) -> Tensor:
         row: Tensor = self.read([value])[0]
@@ -66,19 +82,24 @@ class Identity(VectorEncoder):
 
     kind: ClassVar[str] = "identity"
 
-    def __init__(self, inputs: int) -> None:
-        super().__init__(inputs)
-        self.features = inputs
+    def __init__(
+        self, inputs: int, *, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    ) -> None:
+        super().__init__(inputs, mean, std)
+        self.features = self.inputs
 
     def config(self) -> dict[str, Any]:
-        return {"inputs": self.inputs}
+        return self.vector_config()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "n {self.inputs}"]) -> Float[Tensor, "n {self.features}"]:
         return x
 
 
 class MLP(VectorEncoder):
     """Fully connected layers with ReLU (or "tanh"); rows [n, inputs] to [n, hidden[-1]].
+
+    Raises:
+        SettingError: an unknown activation, or a size that is no whole number above 0.
 
     >>> import torch
     >>> MLP(1, (40, 40))(torch.zeros(5, 1)).shape
@@ -87,13 +108,21 @@ class MLP(VectorEncoder):
 
     kind: ClassVar[str] = "mlp"
 
-    def __init__(self, inputs: int, hidden: Sequence[int] = (40, 40), *, activation: str = "relu") -> None:
-        super().__init__(inputs)
+    def __init__(
+        self,
+        inputs: int,
+        hidden: Sequence[int] = (40, 40),
+        *,
+        activation: str = "relu",
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(inputs, mean, std)
         makers = {"relu": nn.ReLU, "tanh": nn.Tanh}
         if activation not in makers:
             raise SettingError(f"activation is {activation!r}; choose relu or tanh")
-        self.hidden, self.activation = tuple(hidden), activation
-        sizes = (inputs, *self.hidden)
+        self.hidden, self.activation = whole_numbers("hidden", hidden, some=False), activation
+        sizes = (self.inputs, *self.hidden)
         layers: list[nn.Module] = []
         for i, o in zip(sizes, self.hidden, strict=False):
             layers += [nn.Linear(i, o), makers[activation]()]
@@ -101,9 +130,9 @@ class MLP(VectorEncoder):
         self.features = sizes[-1]
 
     def config(self) -> dict[str, Any]:
-        return {"inputs": self.inputs, "hidden": list(self.hidden), "activation": self.activation}
+        return {**self.vector_config(), "hidden": list(self.hidden), "activation": self.activation}
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "n {self.inputs}"]) -> Float[Tensor, "n {self.features}"]:
         out: Tensor = self.layers(x)
         return out
 
@@ -121,10 +150,12 @@ class Pixels(ImageEncoder):
         std: Sequence[float] | None = None,
     ) -> None:
         super().__init__(size, channels, mean, std)
-        self.features = channels * size * size
+        self.features = self.channels * self.size**2
 
     def config(self) -> dict[str, Any]:
         return self.image_config()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "n {self.channels} {self.size} {self.size}"]
+    ) -> Float[Tensor, "n {self.features}"]:
         return x.flatten(1)

@@ -1,5 +1,6 @@
 """How numbers move: the inner loop, step sizes, executors. Knows tensors and losses only."""
 
+from kshot.engine.adjoint import descend_weighted
 from kshot.engine.calls import call
 from kshot.engine.executors import EXECUTORS, FallbackWarning, accumulate
 from kshot.engine.inner import descend, same_gradient
@@ -12,6 +13,7 @@ __all__ = [
     "accumulate",
     "call",
     "descend",
+    "descend_weighted",
     "rates",
     "rows_like",
     "same_gradient",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.utils import _pytree as tree
 
 from kshot.errors import SettingError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 EXECUTORS = ("auto", "loop", "vmap")
 LossOf = Callable[[Any], Tensor]
@@ -29,7 +32,7 @@ class FallbackWarning(UserWarning):
 
 def accumulate(
     module: nn.Module, loss: LossOf, tasks: Sequence[Any], *, executor: str = "auto", chunk: int | None = None
-) -> Tensor:
+) -> Float[Tensor, ""]:
     """Add the mean meta-gradient of `tasks` to `.grad` of `module` and return the mean loss.
 
     Args:
@@ -53,7 +56,7 @@ def accumulate(
     return _by_loop(loss, tasks)
 
 
-def _by_loop(loss: LossOf, tasks: Sequence[Any]) -> Tensor:
+def _by_loop(loss: LossOf, tasks: Sequence[Any]) -> Float[Tensor, ""]:
     values = []
     for task in tasks:
         value = loss(task) / len(tasks)
@@ -62,7 +65,7 @@ def _by_loop(loss: LossOf, tasks: Sequence[Any]) -> Tensor:
     return torch.stack(values).sum()
 
 
-def _by_vmap(module: nn.Module, loss: LossOf, tasks: Sequence[Any], chunk: int) -> Tensor:
+def _by_vmap(module: nn.Module, loss: LossOf, tasks: Sequence[Any], chunk: int) -> Float[Tensor, ""]:
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     caller = _Caller(module, loss)
 
@@ -95,7 +98,7 @@ class _Caller(nn.Module):
         self.module = module
         self.loss = loss
 
-    def forward(self, task: Any) -> Tensor:
+    def forward(self, task: Any) -> Float[Tensor, ""]:
         return self.loss(task)
 
 

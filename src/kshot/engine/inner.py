@@ -8,12 +8,16 @@ MAML); 0 cuts the tie to the start (Reptile, fine-tuning).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.func import grad_and_value
 
 from kshot.engine.rates import Rates
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 Tensors = dict[str, Tensor]
 
@@ -42,7 +46,7 @@ def descend(
     return moving, losses
 
 
-def same_gradient(parameters: Tensors, pull: Tensors, shown: Tensor) -> Tensor:
+def same_gradient(parameters: Tensors, pull: Tensors, shown: Float[Tensor, ""]) -> Float[Tensor, ""]:
     """A scalar that reads as `shown` and whose gradient by `parameters` is `pull`."""
     surrogate = torch.stack([(p * pull[name].detach()).sum() for name, p in parameters.items()]).sum()
     return surrogate - surrogate.detach() + shown.detach()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from kshot.errors import SettingError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class Rates(nn.Module, ABC):
@@ -54,7 +57,7 @@ class PerParameter(Rates):
             {_key(name): torch.full_like(value, self.start) for name, value in moving.items()}
         )
 
-    def rate(self, name: str, step: int, like: Tensor) -> Tensor:
+    def rate(self, name: str, step: int, like: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return rows_like(self.rates[_key(name)], like)
 
 
@@ -69,7 +72,7 @@ class PerLayerPerStep(Rates):
     def make(self, moving: Mapping[str, Tensor], steps: int) -> None:
         self.rates = nn.ParameterDict({_key(name): torch.full((steps,), self.start) for name in moving})
 
-    def rate(self, name: str, step: int, like: Tensor) -> Tensor:
+    def rate(self, name: str, step: int, like: Tensor) -> Float[Tensor, ""]:
         rates: Tensor = self.rates[_key(name)]
         return rates[min(step, len(rates) - 1)]
 
@@ -84,7 +87,7 @@ def rates(name: str, start: float) -> Rates:
     return _RATES[name](start)
 
 
-def rows_like(value: Tensor, like: Tensor) -> Tensor:
+def rows_like(value: Float[Tensor, ...], like: Float[Tensor, ...]) -> Float[Tensor, ...]:
     """`value` with as many rows as `like`: cut, or filled up with the mean row.
 
     Heads are built for the task at hand, so one more class than in training gets the mean of what

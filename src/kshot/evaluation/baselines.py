@@ -6,8 +6,6 @@ network on the support alone: no meta-training in any of them.
 
 from __future__ import annotations
 
-import statistics
-import time
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,8 +15,8 @@ from torch import Tensor
 from kshot.encoders import Encoder, conv4, pixels
 from kshot.errors import SettingError
 from kshot.learners import GradientLearner, Learner, ProtoNet, fine_tuning
-from kshot.seeds import drawing, generator
-from kshot.tasks import Examples, TaskSource
+from kshot.seeds import drawing
+from kshot.tasks import Examples
 from kshot.tasks.spaces import Classes, OutputSpace
 
 
@@ -94,20 +92,3 @@ def from_scratch(
     """A fresh conv4 trained on the support alone: what deep learning does without meta-training."""
     with drawing(torch.device("cpu"), seed, "from scratch"):
         return fine_tuning(conv4(width, size=size, channels=channels), outputs=ways, steps=steps, rate=0.05)
-
-
-def time_to_adapt(learner: Learner, source: TaskSource, *, tasks: int = 10, seed: int = 0) -> float:
-    """Median milliseconds from raw examples to a task that answers: reading, encoding and adapting.
-
-    The first task is not counted: it warms the machine up.
-    """
-    if tasks < 1:
-        raise SettingError(f"tasks is {tasks}; give at least 1")
-    rng, times = generator(seed, "evaluate"), []
-    for _ in range(tasks + 1):
-        task = source.sample(rng)
-        support = task.collect(None, rng)
-        start = time.perf_counter()
-        learner.adapt(support, space=task.space)
-        times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times[1:])

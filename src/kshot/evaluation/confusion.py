@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from kshot.errors import DataError
-from kshot.evaluation.evaluate import _embedded, _encoded
+from kshot.evaluation.evaluate import _embedded
+from kshot.learners.embedding import encoded
 from kshot.learners.learner import Learner, evaluating
 from kshot.seeds import generator
 from kshot.tasks import TaskSource
@@ -31,14 +32,14 @@ def confusion(learner: Learner, source: TaskSource, *, tasks: int = 50, seed: in
     counts: dict[tuple[str, str], int] = {}
     seen: set[str] = set()
     rng = generator(seed, "evaluate")
-    draws, fast = _embedded(learner, source)
+    draws, fast = _embedded(learner, source, tasks)
     with torch.no_grad(), evaluating(learner):
         for _ in range(tasks):
             task = draws.sample(rng)
             if not isinstance(task.space, Classes):
                 raise DataError(f"the tasks answer with {task.space.kind}; a confusion matrix needs classes")
             outputs, targets = (
-                learner.answer_embedded(_encoded(task)) if fast else learner.answer(learner.prepare(task))
+                learner.answer_embedded(encoded(task)) if fast else learner.answer(learner.prepare(task))
             )
             names = [str(label) for label in task.space.labels]
             seen.update(names)

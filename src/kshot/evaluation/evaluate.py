@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from kshot.data import Episodes, Pool
 from kshot.errors import SettingError
+from kshot.evaluation.reliability import Reliability, prediction
 from kshot.evaluation.report import Report
+from kshot.evaluation.timing import time_to_adapt
+from kshot.learners.embedding import embed_all, encoded, keeps_features
 from kshot.learners.learner import Learner, evaluating
 from kshot.seeds import generator
-from kshot.tasks import Examples, InteractiveTask, NWayKShot, Task, TaskSource
+from kshot.tasks import InteractiveTask, NWayKShot, Task, TaskSource
 from kshot.tasks.spaces import Classes
+from kshot.trust.answered import answer
 
-_CHUNK = 512
+_NUMBERS = 2**28
+"""Numbers of features that are kept of pictures that lie on disk: a gibibyte."""
 
 
 def evaluate(
@@ -29,6 +32,7 @@ def evaluate(
     *,
     tasks: int = 600,
     seed: int = 0,
+    timed: int = 5,
     on_task: Callable[[int], None] | None = None,
 ) -> Report:
     """Adapt `learner` to `tasks` tasks of `source` and judge each on its query.
@@ -36,12 +40,17 @@ def evaluate(
     The tasks depend on `source` and `seed` alone, so two learners given the same are compared on
     the very same tasks. Where features do not depend on the task, a pool is encoded once.
 
+    Args:
+        timed: tasks that are taught once more, one by one from their raw examples, to time it (see
+            `kshot.evaluation.time_to_adapt`); 0: the report says no time.
+        on_task: called with the number of tasks judged, after each.
+
     Returns:
         A report with a 95 % interval; it says "inductive" or "transductive".
     """
     if tasks < 1:
         raise SettingError(f"tasks is {tasks}; give at least 1")
-    draws, fast = _embedded(learner, source)
+    draws, fast = _embedded(learner, source, tasks)
     rng = generator(seed, "evaluate")
     total = _Total()
     with torch.no_grad(), evaluating(learner):
@@ -56,7 +65,8 @@ def evaluate(
         protocol=describe(source),
         figures={name: statistics.fmean(v) for name, v in total.figures.items()},
         per_class={name: statistics.fmean(v) for name, v in sorted(total.per_class.items())},
-        adapt_ms=statistics.median(total.times) if total.times else float("nan"),
+        reliability=total.reliability.figures,
+        adapt_ms=time_to_adapt(learner, source, tasks=timed, seed=seed) if timed else float("nan"),
         seed=seed,
     )
 
@@ -67,17 +77,20 @@ class _Total:
     values: list[float] = field(default_factory=list)
     figures: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     per_class: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    times: list[float] = field(default_factory=list)
+    reliability: Reliability = field(default_factory=Reliability)
 
 
 def _judge(learner: Learner, task: Task, fast: bool, rng: torch.Generator, total: _Total) -> None:
     if isinstance(task, InteractiveTask):
         _play(learner, task, rng, total)
         return
-    start = time.perf_counter()
-    ready = _encoded(task) if fast else learner.prepare(task)
-    outputs, targets = learner.answer_embedded(ready) if fast else learner.answer(ready)
-    total.times.append(1000 * (time.perf_counter() - start))
+    ready = encoded(task) if fast else learner.prepare(task)
+    if isinstance(task.space, Classes) and len(learner.self_knowledge):
+        found = answer(learner, ready, embedded=fast)
+        outputs, targets = found.outputs, found.targets
+        total.reliability.count(prediction(learner, task.space, found), targets)
+    else:
+        outputs, targets = learner.answer_embedded(ready) if fast else learner.answer(ready)
     metrics = task.space.metrics(outputs, targets)
     total.metric = task.space.metric
     total.values.append(metrics.pop(task.space.metric))
@@ -96,49 +109,27 @@ def _count_classes(space: Classes, outputs: Tensor, targets: Tensor, total: _Tot
 
 
 def _play(learner: Learner, task: InteractiveTask, rng: torch.Generator, total: _Total) -> None:
-    start = time.perf_counter()
     adapted = learner.adapt(task.collect(None, rng), space=task.space)
-    total.times.append(1000 * (time.perf_counter() - start))
     total.metric = "return"
     total.values.append(task.score(adapted.predict, rng))
 
 
-def _encoded(task: Task) -> Task:
-    """An embedded task: only the targets still need encoding."""
-    support, query = task.support, task.query
-    assert support is not None
-    assert query is not None
-    encode = task.space.encode
-    return Task(
-        task.space,
-        Examples(support.inputs, encode(support.targets)),
-        Examples(query.inputs, encode(query.targets)),
-        name=task.name,
-    )
-
-
-def _embedded(learner: Learner, source: TaskSource) -> tuple[TaskSource, bool]:
-    """The source over features instead of inputs, where that is the same and cheaper."""
-    plain = isinstance(source, Episodes) and source.transform is None and source.pool.in_memory
-    if not plain or learner.inner_gradient:
+def _embedded(learner: Learner, source: TaskSource, tasks: int) -> tuple[TaskSource, bool]:
+    """The source over features instead of inputs, where that is the same and cheaper for so many tasks."""
+    if not isinstance(source, Episodes) or not keeps_features(learner, source):
         return source, False
-    assert isinstance(source, Episodes)
+    if not source.pool.in_memory and not _pays(learner, source, tasks):
+        return source, False
     labels = [source.pool.classes[int(t)] for t in source.pool.targets]
     features = embed_all(learner, source.pool.inputs)
     return Episodes(Pool(features, labels, source.pool.name), source.sampler), True
 
 
-def embed_all(learner: Learner, inputs: Any) -> Tensor:
-    """Embeddings of many raw inputs, [n, ...], in chunks of bounded memory."""
-    with torch.no_grad(), evaluating(learner):
-        return torch.cat(
-            [learner.embed(learner.prepared(learner.encoder.read(part))) for part in _parts(inputs)]
-        )
-
-
-def _parts(inputs: Any) -> Iterable[Any]:
-    for start in range(0, len(inputs), _CHUNK):
-        yield inputs[start : start + _CHUNK]
+def _pays(learner: Learner, source: Episodes, tasks: int) -> bool:
+    """Do so many tasks draw more examples than the pool holds, and do the features of all fit in memory?"""
+    sampler, pool = source.sampler, source.pool
+    drawn = tasks * sampler.ways * (sampler.shots + sampler.queries) if isinstance(sampler, NWayKShot) else 0
+    return drawn >= len(pool) and embed_all(learner, pool.inputs[:1]).numel() * len(pool) <= _NUMBERS
 
 
 def describe(source: TaskSource) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kshot.evaluation.charts import Curve, curves
-from kshot.evaluation.markdown import FOOT, hardest
+from kshot.evaluation.markdown import FOOT, hardest, reliable
 from kshot.evaluation.page import grid, note, page, section
 from kshot.evaluation.sweeps import Sweep
 from kshot.evaluation.table import HEAD, NUMERIC, Row, cells
@@ -19,7 +19,7 @@ def document(title: str, rows: Sequence[Row]) -> str:
     >>> "85.0 ± 9.8 %" in document("Results", [row])
     True
     """
-    parts = [section("Results", "", results(rows), note(FOOT))]
+    parts = [section("Results", "", results(rows), *map(note, reliable(rows)), note(FOOT))]
     for row in rows:
         if row.report.per_class:
             title_ = f"Hardest classes: {row.learner} on {row.data}"

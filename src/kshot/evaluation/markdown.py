@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kshot.evaluation.reliability import sentence
 from kshot.evaluation.report import Report
 from kshot.evaluation.table import HEAD, NUMERIC, Row, cells
 
@@ -40,6 +41,12 @@ def per_class(report: Report, most: int = 30) -> str:
     )
 
 
+def reliable(rows: Sequence[Row]) -> list[str]:
+    """A sentence for each row of a calibrated base: calibration error, sets, refusals; marginal over tasks."""
+    told = ((row, sentence(row.report.reliability)) for row in rows)
+    return [f"{row.learner} on {row.data}: {text}" for row, text in told if text]
+
+
 def hardest(report: Report, most: int) -> list[tuple[str, float]]:
     """The classes with the lowest accuracy, at most so many."""
     return sorted(report.per_class.items(), key=lambda item: (item[1], item[0]))[:most]
@@ -47,7 +54,7 @@ def hardest(report: Report, most: int) -> list[tuple[str, float]]:
 
 def document(title: str, rows: Sequence[Row]) -> str:
     """A whole Markdown report."""
-    parts = [f"# {title}", results(rows)]
+    parts = [f"# {title}", results(rows), *reliable(rows)]
     for row in rows:
         if row.report.per_class:
             parts += [f"## {row.learner} on {row.data}: hardest classes", per_class(row.report)]
@@ -57,5 +64,6 @@ def document(title: str, rows: Sequence[Row]) -> str:
 FOOT = (
     "Each figure is a mean over tasks of classes drawn at random, with its 95 % interval. Inductive: each query is "
     "answered on its own. Transductive: the answer to one query depends on the other queries, so these figures are "
-    "not to be compared with inductive ones."
+    "not to be compared with inductive ones. Ms to adapt: median time from a task's raw examples to a task that "
+    "answers, encoding included, on this machine."
 )

@@ -45,7 +45,11 @@ class Report:
         regime: "inductive" or "transductive".
         protocol: how the tasks were made, for people ("5-way 1-shot, 15 queries").
         figures: further means by name. per_class: accuracy of each class over all tasks.
-        adapt_ms: median time to adapt one task, in milliseconds.
+        reliability: of a calibrated base, marginal over tasks: "ece" (calibration error), "coverage" and "set_size"
+            of the sets for 90 %, "raw_coverage" and "raw_set_size" before an empty set gets its best guess, and
+            "refused", the share of these known inputs that is called unknown.
+        adapt_ms: median milliseconds from a task's raw examples to a task that answers, encoding included
+            (see `kshot.evaluation.time_to_adapt`); NaN where it was not measured.
     """
 
     metric: str
@@ -54,6 +58,7 @@ class Report:
     protocol: str
     figures: Mapping[str, float] = field(default_factory=dict)
     per_class: Mapping[str, float] = field(default_factory=dict)
+    reliability: Mapping[str, float] = field(default_factory=dict)
     adapt_ms: float = float("nan")
     seed: int = 0
 
@@ -84,7 +89,8 @@ class Report:
             "n_tasks": i.count,
             "regime": self.regime,
             "protocol": self.protocol,
-            "adapt_ms": self.adapt_ms,
+            "adapt_ms": None if math.isnan(self.adapt_ms) else self.adapt_ms,  # JSON has no NaN
             "seed": self.seed,
             **{f"mean_{name}": value for name, value in self.figures.items()},
+            **self.reliability,
         }

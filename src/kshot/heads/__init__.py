@@ -6,6 +6,7 @@ from kshot.heads.kernel_ridge import KernelRidgeHead
 from kshot.heads.lda import LDAHead
 from kshot.heads.prototype import PrototypeHead
 from kshot.heads.ridge import RidgeHead
+from kshot.heads.without_each import WithoutEach
 
 HEADS: dict[str, type[Head]] = {
     head.kind: head for head in (PrototypeHead, RidgeHead, KernelRidgeHead, LDAHead, BayesianLinearHead)
@@ -20,5 +21,6 @@ __all__ = [
     "LDAHead",
     "PrototypeHead",
     "RidgeHead",
+    "WithoutEach",
     "squared_distances",
 ]

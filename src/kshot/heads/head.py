@@ -7,10 +7,13 @@ parameters: they are meta-learned with the base and the user sets nothing.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from kshot.heads.without_each import Resolved, WithoutEach
 
 State = dict[str, Tensor]
 
@@ -32,6 +35,20 @@ class Head(nn.Module, ABC):
     def respond(self, state: State, features: Tensor) -> Any:
         """Scores or numbers [m, size] (or a Gaussian) for query features [m, d]."""
 
+    def without_each(self, features: Tensor, targets: Tensor, size: int) -> WithoutEach:
+        """The head solved without each support example in turn, at the same scalars; arguments as for `solve`.
+
+        Exact for every head. A head with a closed form overrides it, since this one solves n times.
+        """
+        return Resolved(self, features, targets, size)
+
+    def leave_one_out(self, features: Tensor, targets: Tensor, size: int) -> Any:
+        """What each support example is answered by the head solved without it, [n, size].
+
+        A class whose only example is left out has the score -inf.
+        """
+        return self.without_each(features, targets, size).own()
+
 
 def table(targets: Tensor, size: int, like: Tensor) -> Tensor:
     """Targets as numbers [n, size]: class indices become one-hot rows."""
@@ -50,6 +67,17 @@ def class_means(features: Tensor, targets: Tensor, size: int) -> Tensor:
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     """Squared Euclidean distances [n, m] between rows of a [n, d] and b [m, d]."""
     return (a.square().sum(1, keepdim=True) - 2 * a @ b.T + b.square().sum(1)).clamp(min=0)
+
+
+def distances_to(rows: Tensor) -> Callable[[Tensor], Tensor]:
+    """`squared_distances` from any queries [m, d] to these rows [n, d], whose squares are summed once."""
+    squares, across = rows.square().sum(1), -2 * rows.T
+
+    def distances(queries: Tensor) -> Tensor:
+        own = queries.square().sum(1, keepdim=True)
+        return torch.addmm(own + squares, queries, across).clamp(min=0)
+
+    return distances
 
 
 def solve_positive(matrix: Tensor, right: Tensor) -> Tensor:

@@ -12,11 +12,15 @@ from kshot.heads.head import (
     Head,
     State,
     class_means,
+    distances_to,
     eye_like,
     solve_positive,
     squared_distances,
     table,
 )
+from kshot.heads.kernel_ridge_without import ClassesWithoutEach, NumbersWithoutEach
+from kshot.heads.prototype import PrototypeWithoutEach
+from kshot.heads.without_each import Resolved, WithoutEach
 
 
 class KernelRidgeHead(Head):
@@ -45,6 +49,10 @@ class KernelRidgeHead(Head):
     def _kernel(self, a: Tensor, b: Tensor) -> Tensor:
         return torch.exp(-self.log_width.exp() * squared_distances(a, b) / a.shape[1])
 
+    def _regular(self, features: Tensor) -> Tensor:
+        gram = self._kernel(features, features)
+        return gram + self.log_ridge.exp() * eye_like(gram)
+
     def _prior(self, state: State, features: Tensor) -> Tensor:
         if "mean" in state:
             return state["mean"].expand(len(features), -1)
@@ -57,10 +65,23 @@ class KernelRidgeHead(Head):
         state = {"mean": goal.mean(0)} if numbers else {"prototypes": class_means(features, targets, size)}
         prior = self._prior(state, features)
         residual = goal - (prior if numbers else torch.softmax(prior, 1))
-        gram = self._kernel(features, features)
-        dual = solve_positive(gram + self.log_ridge.exp() * eye_like(gram), residual)
+        dual = solve_positive(self._regular(features), residual)
         gain = torch.ones_like(self.log_gain) if numbers else self.log_gain.exp()
         return {**state, "support": features, "dual": gain * dual}
 
     def respond(self, state: State, features: Tensor) -> Tensor:
         return self._prior(state, features) + self._kernel(features, state["support"]) @ state["dual"]
+
+    def without_each(self, features: Tensor, targets: Tensor, size: int) -> WithoutEach:
+        distances = distances_to(features)
+
+        def cross(queries: Tensor) -> Tensor:
+            return torch.exp(-self.log_width.exp() * distances(queries) / features.shape[1])
+
+        regular = self._regular(features)
+        if targets.is_floating_point():
+            return NumbersWithoutEach(regular, table(targets, size, features), cross)
+        scale = self.log_scale.exp() / features.shape[1]
+        prior = PrototypeWithoutEach(features, targets, size, scale)
+        fast = ClassesWithoutEach(regular, prior, cross, self.log_gain.exp())
+        return fast if fast.finite else Resolved(self, features, targets, size)

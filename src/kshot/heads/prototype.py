@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from kshot.heads.head import Head, State, class_means, squared_distances
+from kshot.heads.head import Head, State, class_means, distances_to, squared_distances
+from kshot.heads.without_each import WithoutEach, put_own_class, shared
 
 
 class PrototypeHead(Head):
@@ -35,3 +36,38 @@ class PrototypeHead(Head):
     def respond(self, state: State, features: Tensor) -> Tensor:
         scale = self.log_scale.exp() / features.shape[1]
         return -scale * squared_distances(features, state["prototypes"])
+
+    def without_each(self, features: Tensor, targets: Tensor, size: int) -> WithoutEach:
+        return PrototypeWithoutEach(features, targets, size, self.log_scale.exp() / features.shape[1])
+
+
+class PrototypeWithoutEach(WithoutEach):
+    """Leaving out an example moves the mean of its own class and nothing else.
+
+    Attributes:
+        means: of the classes, [size, d]. moved: of each example's class without that example, [n, d].
+        alone: whether an example is the only one of its class, [n]; its `moved` then means nothing.
+    """
+
+    def __init__(self, features: Tensor, targets: Tensor, size: int, scale: Tensor) -> None:
+        self.features, self.targets, self.scale = features, targets, scale
+        count = shared(targets, size).to(features).unsqueeze(1)
+        self.alone = count.squeeze(1) == 1
+        self.means = class_means(features, targets, size)
+        self.moved = self.means[targets] + (self.means[targets] - features) / (count - 1).clamp(min=1)
+        self.distances = distances_to(torch.cat([self.means, self.moved]))
+
+    def answers(self, queries: Tensor) -> Tensor:
+        scores, own = self.columns(queries)
+        copies = scores.unsqueeze(1).repeat(1, len(self.features), 1)
+        return put_own_class(copies, own, self.targets, self.alone)
+
+    def columns(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores [m, size] of all examples together, and [m, n]: of each one's class without it."""
+        scores = -self.scale * self.distances(queries)
+        return scores[:, : len(self.means)], scores[:, len(self.means) :]
+
+    def own(self) -> Tensor:
+        scores = -self.scale * squared_distances(self.features, self.means)
+        own = -self.scale * (self.features - self.moved).square().sum(1)
+        return put_own_class(scores, own, self.targets, self.alone)

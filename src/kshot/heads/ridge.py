@@ -9,7 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from kshot.heads.dual import Dual, DualWithoutEach
 from kshot.heads.head import Head, State, eye_like, solve_positive, table
+from kshot.heads.without_each import WithoutEach
 
 
 class RidgeHead(Head):
@@ -33,13 +35,31 @@ class RidgeHead(Head):
 
     def solve(self, features: Tensor, targets: Tensor, size: int) -> State:
         x = with_constant(features)
+        dual = solve_positive(self._regular(x), table(targets, size, x))
+        return {"weights": self._scale(targets) * (x.T @ dual)}
+
+    def _regular(self, x: Tensor) -> Tensor:
         gram = x @ x.T
-        dual = solve_positive(gram + self.log_ridge.exp() * eye_like(gram), table(targets, size, x))
-        scale = torch.ones_like(self.log_scale) if targets.is_floating_point() else self.log_scale.exp()
-        return {"weights": scale * (x.T @ dual)}
+        return gram + self.log_ridge.exp() * eye_like(gram)
+
+    def _scale(self, targets: Tensor) -> Tensor:
+        return torch.ones_like(self.log_scale) if targets.is_floating_point() else self.log_scale.exp()
 
     def respond(self, state: State, features: Tensor) -> Tensor:
         return with_constant(features) @ state["weights"]
+
+    def without_each(self, features: Tensor, targets: Tensor, size: int) -> WithoutEach:
+        x = with_constant(features)
+        goal = table(targets, size, x)
+
+        def nothing(queries: Tensor) -> Tensor:
+            return queries.new_zeros(len(queries), size)
+
+        def cross(queries: Tensor) -> Tensor:
+            return with_constant(queries) @ x.T
+
+        dual = Dual(self._regular(x), goal, nothing(x), cross, nothing, self._scale(targets))
+        return DualWithoutEach(dual, targets, size)
 
 
 def with_constant(features: Tensor) -> Tensor:

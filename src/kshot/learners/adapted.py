@@ -7,22 +7,30 @@ afresh, and `remove` equals never having seen the example.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kshot.errors import DataError, InputWarning, UnsupportedError
+from kshot.errors import DataError, InputWarning
+from kshot.learners import evidence
+from kshot.learners.golden import Golden, ask, golden, guarded
 from kshot.learners.learner import Learner, evaluating
 from kshot.learners.records import save_task
-from kshot.learners.results import Checked, Evidence, Explanation, Rebased
+from kshot.learners.removed import Removed, places_of
+from kshot.learners.results import Checked, Explanation, Rebased, Retuned
+from kshot.learners.self_estimate import SelfEstimate, SuspectLabel, self_estimate, suspect_labels
+from kshot.learners.self_knowledge import Cell, Gauge, known, settings_of
 from kshot.tasks import Examples
-from kshot.tasks.examples import join, take
 from kshot.tasks.spaces import Classes, OutputSpace
+
+if TYPE_CHECKING:
+    from kshot.heads import WithoutEach
 
 _CHUNK = 512
 """Inputs encoded at a time: bounds the memory of predicting thousands."""
@@ -37,6 +45,9 @@ class Adapted:
         space: what an answer is.
         inputs, targets: the examples, inputs in raw form.
         ids: a name per example.
+        golden: examples that must stay right (see `with_golden`); None: there are none.
+        removed: examples kept aside (see `remove` and `restore`); None: there are none.
+        scalars: the head's scalars where `retune` chose them for this task; None: the base's.
     """
 
     learner: Learner
@@ -46,10 +57,19 @@ class Adapted:
     ids: tuple[str, ...]
     embedded: Tensor = field(repr=False)
     state: Any = field(repr=False)
+    golden: Golden | None = field(default=None, repr=False)
+    removed: Removed | None = field(default=None, repr=False)
+    scalars: Mapping[str, float] | None = None
 
     @classmethod
     def start(
-        cls, learner: Learner, inputs: Any, targets: Any, space: OutputSpace, ids: Sequence[str] | None
+        cls,
+        learner: Learner,
+        inputs: Any,
+        targets: Any,
+        space: OutputSpace,
+        ids: Sequence[str] | None,
+        scalars: Mapping[str, float] | None = None,
     ) -> Adapted:
         """Adapt `learner` to examples; `learner.adapt` is the public door."""
         learner.check_space(space)
@@ -59,7 +79,8 @@ class Adapted:
         space.encode(targets)
         _each_class(space, targets)
         embedded = _embed(learner, read, check=True)
-        return cls._solved(learner, space, read, targets, _names(ids, len(read), ()), embedded)
+        names = _names(ids, len(read), ())
+        return cls._solved(learner, space, read, targets, names, embedded, scalars)
 
     @classmethod
     def _solved(
@@ -70,115 +91,400 @@ class Adapted:
         targets: Any,
         ids: tuple[str, ...],
         embedded: Tensor,
+        scalars: Mapping[str, float] | None = None,
     ) -> Adapted:
-        encoded = space.encode(targets)
-        if isinstance(encoded, Tensor):
-            like = embedded.dtype if encoded.is_floating_point() else encoded.dtype
-            encoded = encoded.to(embedded.device, like)
+        examples = Examples(embedded, _like(embedded, space.encode(targets)))
+        solver = learner if scalars is None else learner.with_scalars(scalars)
         with torch.no_grad(), evaluating(learner):
-            state = learner.solve(Examples(embedded, encoded), space)
-        return cls(learner, space, inputs, targets, ids, embedded, state)
+            state = solver.solve(examples, space)
+        return cls(learner, space, inputs, targets, ids, embedded, state, scalars=scalars)
+
+    @cached_property
+    def solver(self) -> Learner:
+        """The base, or where the task was retuned a copy of it with the task's scalars, a cache."""
+        return self.learner if self.scalars is None else self.learner.with_scalars(self.scalars)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def predict(self, inputs: Any) -> Any:
+    def predict(self, inputs: Any, *, refused: float | None = None) -> Any:
         """Answers for new inputs, as the space's prediction (for classes: labels, probabilities, unknown).
+
+        Args:
+            refused: share of inputs of the known classes that may wrongly be called unknown, for example 0.1;
+                by default the base's own, 5 %. More of it refuses more of what is really unknown.
 
         Raises:
             DataError: inputs that cannot be read.
+            SettingError: `refused` is no share, or given and the base was never calibrated.
         """
-        return self._decode(self._outputs(_embed(self.learner, self.learner.encoder.read(inputs))))
+        return self.decode(self.outputs(_embed(self.learner, self.learner.encoder.read(inputs))), refused)
 
-    def _outputs(self, embedded: Tensor) -> Any:
+    def embed(self, read: Any) -> Tensor:
+        """What the base computes for inputs as its encoder read them, [n, ...]: see `learner.embed`."""
+        return _embed(self.learner, read)
+
+    def answer_embedded(self, embedded: Tensor) -> Any:
+        """As `predict`, for inputs that were embedded by `embed`."""
+        return self.decode(self.outputs(embedded))
+
+    def outputs(self, embedded: Tensor) -> Any:
+        """What the learner responds to embedded inputs, in the form the space's `loss` takes."""
         with torch.no_grad(), evaluating(self.learner):
-            return self.learner.respond(self.state, embedded, self.space)
+            return self.solver.respond(self.state, embedded, self.space)
 
-    def _decode(self, outputs: Any) -> Any:
-        learner = self.learner
-        return self.space.decode(
-            outputs, temperature=float(learner.temperature), threshold=float(learner.threshold)
-        )
+    def decode(self, outputs: Any, refused: float | None = None) -> Any:
+        """Outputs as the space's prediction, by what the base knows about tasks of this size."""
+        settings = settings_of(self.learner, self.space, self.gauge, self.knowledge, refused)
+        return self.space.decode(outputs, **settings)
+
+    @cached_property
+    def gauge(self) -> Gauge | None:
+        """The task's own measure of scores, a cache; None where answers are no classes or the base was never
+        calibrated."""
+        if not isinstance(self.space, Classes) or not len(self.learner.self_knowledge):
+            return None
+        return Gauge.of(self.outputs(self.embedded), self.space.encode(self.targets).to(self.embedded.device))
+
+    @cached_property
+    def knowledge(self) -> Cell | None:
+        """What the base knows about tasks of this size, a cache; None where it was never calibrated."""
+        if not isinstance(self.space, Classes):
+            return None
+        return known(self.learner, self.space.size, len(self) / self.space.size)
+
+    @property
+    def temperature(self) -> float:
+        """What scores are divided by to become probabilities."""
+        settings = settings_of(self.learner, self.space, self.gauge, self.knowledge)
+        return float(settings["temperature"])
 
     def explain(self, inputs: Any) -> Explanation:
         """Which examples decided the answer to one input, and by how much.
 
-        Exact for every learner: the task is adapted without each example in turn, on kept embeddings.
+        Exact for every learner: what really adapting without each example in turn gives, by a formula where the
+        head has one.
 
         Raises:
-            UnsupportedError: the answer is not a class.
+            UnsupportedError: the answer is not a class, or the learner cannot do without an example.
             DataError: more than one input.
         """
-        space = self.space
-        if not isinstance(space, Classes):
-            raise UnsupportedError(
-                f"explain() answers for classes; this task answers with {type(space).__name__}"
-            )
+        return evidence.explain(self, _embed(self.learner, self.one(inputs)))[0]
+
+    def one(self, inputs: Any) -> Any:
+        """One input as the encoder reads it, also where the caller indexed it out of a batch.
+
+        Raises:
+            DataError: more than one input, or none.
+        """
         read = self.learner.encoder.read(_single(inputs, self.learner.encoder.modality))
         if len(read) != 1:
-            raise DataError(f"explain() got {len(read)} inputs; it explains one: give inputs[:1] or [input]")
-        query = _embed(self.learner, read)
-        answer = self._decode(self._outputs(query))
-        column = space.labels.index(answer.labels[0])
-        probability = float(answer.probabilities[0, column])
-        evidence = [self._evidence(place, query, answer.labels[0], probability) for place in range(len(self))]
-        evidence.sort(key=lambda e: -abs(e.contribution))
-        return Explanation(answer.labels[0], probability, evidence)
+            raise DataError(
+                f"explain() got {len(read)} inputs; it explains one: give inputs[:1] or [input], or use explain_many"
+            )
+        return read
 
-    def _evidence(self, place: int, query: Tensor, label: Any, probability: float) -> Evidence:
-        own = _plain(self.targets[place])
-        if len(self) == 1:
-            return Evidence(self.ids[place], own, probability, None)
-        rest = self._without({place})
-        answer = rest._decode(rest._outputs(query))
-        left = dict(zip(answer.classes, answer.probabilities[0].tolist(), strict=True))
-        return Evidence(self.ids[place], own, probability - left.get(label, 0.0), answer.labels[0])
+    def explain_many(self, inputs: Any) -> list[Explanation]:
+        """As `explain`, for each of n inputs; much faster than one after the other.
 
-    def add(self, inputs: Any, targets: Any, *, ids: Sequence[str] | None = None) -> Adapted:
-        """A new task that has seen these examples too; new labels become new classes."""
+        >>> import torch, kshot
+        >>> task = kshot.learners.ProtoNet(kshot.encoders.identity(2)).adapt(torch.eye(2), ["left", "right"])
+        >>> [(told.label, told.evidence[0].id) for told in task.explain_many(torch.eye(2))]
+        [('left', 'e0'), ('right', 'e1')]
+        """
+        return evidence.explain(self, _embed(self.learner, self.learner.encoder.read(inputs)))
+
+    def leave_one_out(self) -> Any:
+        """The answer to each support example by the task without it, in the order of `ids`; exact.
+
+        Returns:
+            The space's prediction for len(self) inputs. A class whose only example is left out has the
+            probability 0 there.
+
+        Raises:
+            UnsupportedError: answers are neither classes nor numbers, or the learner cannot do without an example.
+            TaskError: the task has a single example.
+
+        >>> import torch, kshot
+        >>> x = torch.tensor([[0.0], [0.1], [1.0], [0.2]])
+        >>> task = kshot.learners.ProtoNet(kshot.encoders.identity(1)).adapt(x, ["low", "low", "high", "high"])
+        >>> task.leave_one_out().labels
+        ['low', 'low', 'high', 'low']
+        """
+        return evidence.leave_one_out(self)
+
+    def self_estimate(self) -> SelfEstimate:
+        """How good the task is, as far as its own examples can say: exact leave-one-out accuracy and log-loss.
+
+        With one example a class nothing can be left out; then only the base's record on such tasks is told.
+
+        Raises:
+            UnsupportedError: answers are no classes, or the learner cannot do without an example.
+
+        >>> import torch, kshot
+        >>> x = torch.tensor([[0.0], [0.1], [1.0], [0.9]])
+        >>> task = kshot.learners.ProtoNet(kshot.encoders.identity(1)).adapt(x, ["low", "low", "high", "high"])
+        >>> found = task.self_estimate()
+        >>> found.accuracy, found.judged, found.record
+        (1.0, 4, None)
+        """
+        return self_estimate(self)
+
+    def suspect_labels(self, share: float = 0.1) -> list[SuspectLabel]:
+        """Examples whose label is probably wrong, by what the task answers for them without having seen them.
+
+        Args:
+            share: of labels that are expected to be wrong; a larger one lists more.
+
+        Raises:
+            SettingError: `share` is not between 0 and 1.
+            UnsupportedError: answers are no classes, or the learner cannot do without an example.
+
+        >>> import torch, kshot
+        >>> x = torch.tensor([[0.0], [0.1], [0.2], [1.0], [0.9], [0.1]])
+        >>> learner = kshot.learners.ProtoNet(kshot.encoders.identity(1))
+        >>> learner.temperature.fill_(0.01)
+        tensor(0.0100, dtype=torch.float64)
+        >>> learner.adapt(x, ["low"] * 3 + ["high"] * 3).suspect_labels()[0].id
+        'e5'
+        """
+        return suspect_labels(self, share)
+
+    @cached_property
+    def left_out(self) -> WithoutEach | None:
+        """The closed form of the task without each of its examples, a cache; None where the learner has none."""
+        return evidence.without_each(self)
+
+    @cached_property
+    def warmth(self) -> evidence.Warmth | None:
+        """The temperatures of the task without each of its examples, a cache."""
+        return evidence.warmth(self)
+
+    @cached_property
+    def precise_state(self) -> Any:
+        """The state in float64, a cache: what contributions are measured against."""
+        exact = evidence.precise(self.embedded)
+        examples = Examples(exact, _like(exact, self.space.encode(self.targets)))
+        with torch.no_grad(), evaluating(self.learner):
+            return self.solver.solve(examples, self.space)
+
+    def add(
+        self, inputs: Any, targets: Any, *, ids: Sequence[str] | None = None, on_regression: str = "warn"
+    ) -> Adapted:
+        """A new task that has seen these examples too; new labels become new classes.
+
+        Args:
+            on_regression: where a golden example was right and is wrong now: "warn", "refuse" or "ignore".
+
+        Raises:
+            RegressionError: on_regression is "refuse", and it would be so.
+        """
         read = self.learner.encoder.read(inputs)
         Examples(read, targets)
         _some(read)
-        new = list(targets)
+        names = _names(ids, len(read), self.ids, self.removed.ids if self.removed else ())
+        more = Removed(read, targets, names, _embed(self.learner, read, check=True))
+        return guarded(self, replace(self._joined(more), removed=self.removed), on_regression)
+
+    def _joined(self, more: Removed) -> Adapted:
+        """Adapted to these examples and more; what is kept aside stays behind."""
+        new = list(more.targets)
         space = _space_of(self.space, [*self.targets, *new])
         space.encode(new)
-        embedded = torch.cat([self.embedded, _embed(self.learner, read, check=True)])
-        names = (*self.ids, *_names(ids, len(read), self.ids))
-        merged = _together(self.inputs, read)
-        return self._solved(self.learner, space, merged, join(self.targets, targets), names, embedded)
+        whole = Removed(self.inputs, self.targets, self.ids, self.embedded).join(more)
+        return self._solved(
+            self.learner, space, whole.inputs, whole.targets, whole.ids, whole.embedded, self.scalars
+        )
 
-    def remove(self, ids: str | Sequence[str]) -> Adapted:
+    def remove(self, ids: str | Sequence[str], *, on_regression: str = "warn") -> Adapted:
         """A new task that never saw the examples of these ids; a class without examples goes.
+
+        The examples are kept aside, in the task and in its file, and `restore` brings them back. To leave nothing
+        of them, `forget`.
+
+        Args:
+            on_regression: as for `add`.
+
+        Raises:
+            RegressionError: on_regression is "refuse", and a golden example would become wrong.
+            DataError: an unknown id, or less than two classes would be left.
+            UnsupportedError: the learner cannot take an example back.
+
+        >>> import torch, kshot
+        >>> learner = kshot.learners.ProtoNet(kshot.encoders.identity(2))
+        >>> task = learner.adapt(torch.eye(2)[[0, 1, 1]], ["left", "right", "right"]).remove("e2")
+        >>> task.ids, task.removed.ids, task.restore("e2").ids
+        (('e0', 'e1'), ('e2',), ('e0', 'e1', 'e2'))
+        """
+        places = places_of(ids, self.ids, "in this task")
+        left = self._left(places)
+        aside = Removed(self.inputs, self.targets, self.ids, self.embedded).take(places)
+        if self.removed is not None:
+            aside = self.removed.join(aside)
+        return guarded(self, replace(left, removed=aside if aside.ids else None), on_regression)
+
+    def restore(self, ids: str | Sequence[str] | None = None, *, on_regression: str = "warn") -> Adapted:
+        """A new task with removed examples back in use, behind the others; None: all of them.
+
+        Raises:
+            DataError: an id that is not kept aside.
+            RegressionError: as for `add`.
+        """
+        held = self.removed.ids if self.removed else ()
+        places = places_of(held if ids is None else ids, held, "kept aside by this task")
+        if self.removed is None or not places:
+            return self
+        back = replace(self._joined(self.removed.take(places)), removed=self._aside_without(places))
+        return guarded(self, back, on_regression)
+
+    def forget(self, ids: str | Sequence[str], *, on_regression: str = "warn") -> Adapted:
+        """A new task of which nothing says that these examples ever were; cannot be undone.
+
+        Takes examples in use and examples kept aside. Golden examples with the same input go too, and scalars
+        that `retune` chose with the forgotten ones are chosen again without them. Older values and files of
+        the task still hold the examples: they are yours to delete.
 
         Raises:
             DataError: an unknown id, or less than two classes would be left.
+            RegressionError, UnsupportedError: as for `remove`.
         """
-        gone = {ids} if isinstance(ids, str) else set(ids)
-        unknown = sorted(gone - set(self.ids))
-        if unknown:
-            raise DataError(f"id {unknown[0]!r} is not in this task; its ids are {list(self.ids)[:10]}")
-        places = {place for place, name in enumerate(self.ids) if name in gone}
+        held = self.removed.ids if self.removed else ()
+        known = (*self.ids, *held)
+        gone = {known[place] for place in places_of(ids, known, "in this task, nor kept aside by it")}
+        places = [place for place, name in enumerate(self.ids) if name in gone]
+        aside = [place for place, name in enumerate(held) if name in gone]
+        left = replace(self._left(places), removed=self._aside_without(aside))
+        if left.scalars is not None:
+            left = left.at_scalars(None).retune().task
+        return guarded(self._unguarded(gone), left, on_regression)
+
+    def _unguarded(self, gone: set[str]) -> Adapted:
+        """The task without golden examples whose input is one of those ids'."""
+        if self.golden is None:
+            return self
+        digest = self.learner.encoder.digest
+        every = [*zip(self.inputs, self.ids, strict=True)]
+        every += zip(self.removed.inputs, self.removed.ids, strict=True) if self.removed else ()
+        banned = {digest(item) for item, name in every if name in gone}
+        keep = [place for place, item in enumerate(self.golden.inputs) if digest(item) not in banned]
+        return replace(self, golden=self.golden.only(keep))
+
+    def _aside_without(self, places: Sequence[int]) -> Removed | None:
+        if self.removed is None:
+            return None
+        gone = set(places)
+        keep = [place for place in range(len(self.removed)) if place not in gone]
+        return self.removed.take(keep) if keep else None
+
+    def _left(self, places: Sequence[int]) -> Adapted:
+        """Adapted without the examples at `places`, which must leave a task."""
+        evidence.declared(self)
+        if not places:
+            return replace(self, golden=None, removed=None)
         if len(places) == len(self):
             raise DataError(f"removing {len(places)} examples would leave none; a task needs at least one")
-        left = self._without(places)
+        left = self.without(set(places))
         _each_class(left.space, left.targets)
         return left
 
-    def _without(self, places: set[int]) -> Adapted:
+    def without(self, places: set[int]) -> Adapted:
+        """The task adapted without the examples at `places`; one class alone may be left."""
         keep = [place for place in range(len(self)) if place not in places]
-        targets = take(self.targets, keep)
-        space = _space_of(self.space, targets)
-        ids = tuple(self.ids[place] for place in keep)
+        rest = Removed(self.inputs, self.targets, self.ids, self.embedded).take(keep)
+        space = _space_of(self.space, rest.targets)
         return self._solved(
-            self.learner, space, take(self.inputs, keep), targets, ids, self.embedded[torch.tensor(keep)]
+            self.learner, space, rest.inputs, rest.targets, rest.ids, rest.embedded, self.scalars
         )
 
-    def check(self, inputs: Any, targets: Any) -> Checked:
-        """Ask examples whose answers are known, and list the wrong ones (or the space's metrics)."""
+    def at_scalars(self, scalars: Mapping[str, float] | None) -> Adapted:
+        """The task at these scalars of the head (see `retune`); None: at those of its base."""
+        if scalars == self.scalars:
+            return self
+        new = self._solved(
+            self.learner, self.space, self.inputs, self.targets, self.ids, self.embedded, scalars
+        )
+        return replace(new, golden=self.golden, removed=self.removed)
+
+    def retune(self, *, on_regression: str = "warn") -> Retuned:
+        """Choose the head's scalars anew for this task, by exact leave-one-out, and say what changed.
+
+        The start is always the base's scalars, which were meta-learned over many tasks; they are left only as far as
+        the task's own examples outweigh them, and kept where that gains nothing. The base does not change.
+
+        Raises:
+            UnsupportedError: the learner has no scalars with a closed form.
+            RegressionError: as for `add`.
+        """
+        from kshot.learners.retune import retune
+
+        found = retune(self)
+        return replace(found, task=guarded(self, found.task, on_regression)) if found.changed else found
+
+    def with_golden(
+        self,
+        inputs: Any,
+        targets: Any,
+        *,
+        ids: Sequence[str] | None = None,
+        tolerance: float | None = None,
+    ) -> Adapted:
+        """A new task that also carries examples which must stay right, as regression tests do for a program.
+
+        They are not learned from. `check()` asks them; `add`, `remove`, `retune` and `rebase` warn of those that
+        were right and become wrong, or refuse on request. They are saved with the task.
+
+        Args:
+            inputs, targets: as for `adapt`. ids: a name per example; made up if not given.
+            tolerance: where answers are numbers: how far one may be off and still be right.
+
+        Raises:
+            DataError: a class that the task does not know, one input with two answers, an id in use.
+            UnsupportedError: answers are neither classes nor numbers.
+
+        >>> import torch, kshot
+        >>> task = kshot.learners.ProtoNet(kshot.encoders.identity(2)).adapt(torch.eye(2), ["left", "right"])
+        >>> task = task.with_golden(torch.tensor([[0.6, 0.4]]), ["left"])
+        >>> task.check().passed
+        True
+        >>> task.add(torch.tensor([[0.9, 0.2]]), ["right"], on_regression="refuse")
+        Traceback (most recent call last):
+            ...
+        kshot.errors.RegressionError: 1 of 1 golden checks were right and are wrong after this change: 'g0' \
+(right is 'left', now 'right'); nothing was changed: leave the change out, or accept it with on_regression="warn"
+        """
+        new = golden(self, inputs, targets, ids, tolerance)
+        return replace(self, golden=self.golden.join(new) if self.golden else new)
+
+    def without_golden(self, ids: str | Sequence[str] | None = None) -> Adapted:
+        """A new task without the golden examples of these ids; None: without any.
+
+        Raises:
+            DataError: an unknown id.
+        """
+        held = self.golden.ids if self.golden else ()
+        gone = set(held if ids is None else [ids] if isinstance(ids, str) else ids)
+        unknown = sorted(gone - set(held))
+        if unknown:
+            raise DataError(
+                f"id {unknown[0]!r} is no golden example of this task; they are {list(held)[:10]}"
+            )
+        places = [place for place, name in enumerate(held) if name not in gone]
+        return replace(self, golden=self.golden.only(places) if self.golden else None)
+
+    def check(self, inputs: Any = None, targets: Any = None) -> Checked:
+        """Ask examples whose answers are known, and list the wrong ones (or the space's metrics).
+
+        Without arguments: the golden examples that travel with the task (see `with_golden`).
+
+        Raises:
+            DataError: no arguments, and the task carries no golden examples.
+        """
+        if inputs is None and targets is None:
+            return ask(self)
         if not isinstance(self.space, Classes):
             read = self.learner.encoder.read(inputs)
             Examples(read, targets)
-            outputs = self._outputs(_embed(self.learner, read))
+            outputs = self.outputs(_embed(self.learner, read))
             return Checked(0, 0, [], self.space.metrics(outputs, self.space.encode(targets)))
         given = self.predict(inputs).labels
         expected = [_plain(t) for t in targets]
@@ -186,10 +492,14 @@ class Adapted:
         wrong = [(i, e, g) for i, (e, g) in enumerate(zip(expected, given, strict=True)) if e != g]
         return Checked(len(expected) - len(wrong), len(expected), wrong)
 
-    def rebase(self, learner: Learner) -> Rebased:
-        """The same examples on another base, with what changed on them.
+    def rebase(self, learner: Learner, *, on_regression: str = "warn") -> Rebased:
+        """The same examples on another base, with what changed on them and on the golden ones.
+
+        Args:
+            on_regression: as for `add`.
 
         Raises:
+            RegressionError: on_regression is "refuse", and a golden example would become wrong.
             DataError: the other base takes another kind of input.
         """
         if learner.encoder.modality != self.learner.encoder.modality:
@@ -197,9 +507,11 @@ class Adapted:
                 f"the new base takes {learner.encoder.modality} inputs, this task holds "
                 f"{self.learner.encoder.modality} inputs; choose a base of the same kind"
             )
-        task = Adapted.start(learner, self.inputs, self.targets, self.space, self.ids)
+        moved = Adapted.start(learner, self.inputs, self.targets, self.space, self.ids)
+        task = guarded(self, moved, on_regression)
         before = self.check(self.inputs, self.targets)
-        return Rebased(task, before, task.check(task.inputs, task.targets))
+        worse = ask(task).worse_than(ask(self)) if self.golden else ()
+        return Rebased(task, before, task.check(task.inputs, task.targets), worse)
 
     def save(self, path: str | Path, *, include_base: bool = False) -> Path:
         """Write the task: its examples, settings, and its base's name and fingerprint.
@@ -209,6 +521,13 @@ class Adapted:
             include_base: also write the base, so that the file needs nothing else.
         """
         return save_task(self, Path(path), include_base)
+
+
+def _like(embedded: Tensor, encoded: Any) -> Any:
+    """Encoded targets on the device of the embeddings, numbers also in their type."""
+    if not isinstance(encoded, Tensor):
+        return encoded
+    return encoded.to(embedded.device, embedded.dtype if encoded.is_floating_point() else encoded.dtype)
 
 
 def _embed(learner: Learner, read: Any, check: bool = False) -> Tensor:
@@ -242,17 +561,26 @@ def warn_unfamiliar(learner: Learner, prepared: Tensor) -> None:
         )
 
 
-def _names(ids: Sequence[str] | None, count: int, taken: tuple[str, ...]) -> tuple[str, ...]:
+def _names(
+    ids: Sequence[str] | None, count: int, taken: tuple[str, ...], aside: tuple[str, ...] = ()
+) -> tuple[str, ...]:
     if ids is None:
-        numbers = [int(name[1:]) for name in taken if name[:1] == "e" and name[1:].isdigit()]
+        numbers = [int(name[1:]) for name in (*taken, *aside) if name[:1] == "e" and name[1:].isdigit()]
         first = max(numbers, default=-1) + 1
         return tuple(f"e{first + k}" for k in range(count))
     names = tuple(str(name) for name in ids)
     if len(names) != count:
         raise DataError(f"{len(names)} ids came with {count} examples; give one id per example")
-    repeated = [name for name in names if names.count(name) > 1 or name in taken]
-    if repeated:
-        raise DataError(f"id {repeated[0]!r} is used twice; every example needs an id of its own")
+    seen, kept = set(taken), set(aside)
+    for name in names:
+        if name in seen:
+            raise DataError(f"id {name!r} is used twice; every example needs an id of its own")
+        if name in kept:
+            raise DataError(
+                f"id {name!r} belongs to an example kept aside; restore({name!r}) it, forget({name!r}) it, or "
+                "choose another id"
+            )
+        seen.add(name)
     return names
 
 
@@ -302,11 +630,3 @@ def _space_of(space: OutputSpace, targets: Any) -> OutputSpace:
 
 def _plain(target: Any) -> Any:
     return target.item() if hasattr(target, "item") and getattr(target, "ndim", 0) == 0 else target
-
-
-def _together(first: Any, second: Any) -> Any:
-    """Raw inputs of two readings: one tensor when both are alike, else a list."""
-    if isinstance(first, Tensor) and isinstance(second, Tensor):
-        same = first.shape[1:] == second.shape[1:] and first.dtype == second.dtype
-        return torch.cat([first, second]) if same else [*first, *second]
-    return [*first, *second]

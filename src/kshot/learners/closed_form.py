@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -9,7 +12,7 @@ from torch import Tensor
 
 from kshot.encoders import Encoder
 from kshot.errors import SettingError, TaskError
-from kshot.heads import HEADS, BayesianLinearHead, Head
+from kshot.heads import HEADS, BayesianLinearHead, Head, WithoutEach
 from kshot.learners.learner import Learner
 from kshot.tasks import Examples, Task
 from kshot.tasks.spaces import Classes, Gaussian, Numbers, OutputSpace
@@ -88,6 +91,26 @@ class ClosedForm(Learner):
             if isinstance(self.head, BayesianLinearHead) and isinstance(outputs, tuple)
             else outputs
         )
+
+    def scalars(self) -> dict[str, float]:
+        return {name: float(p.detach()) for name, p in self.head.named_parameters() if p.ndim == 0}
+
+    def with_scalars(self, scalars: Mapping[str, float]) -> ClosedForm:
+        head = copy.deepcopy(self.head)
+        own = {name: p for name, p in head.named_parameters() if p.ndim == 0}
+        for name, value in scalars.items():
+            if name not in own or not math.isfinite(value):
+                raise SettingError(
+                    f"scalar {name!r} is {value!r}; a {self.head.kind} head has {', '.join(own)}, finite numbers"
+                )
+            own[name].data.fill_(value)
+        # a shallow copy: encoder and calibration stay the base's own objects
+        other = copy.copy(self)
+        other._modules = {**self._modules, "head": head}
+        return other
+
+    def without_each(self, support: Examples, space: OutputSpace) -> WithoutEach:
+        return self.head.without_each(support.inputs, support.targets, space.size)
 
 
 def _by_class(features: Tensor, targets: Tensor, size: int) -> Tensor:

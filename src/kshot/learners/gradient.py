@@ -6,17 +6,19 @@ MAML and its family differ in three settings only, so they are recipes of a few 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.func import vmap
 from torch.nn import functional as F
 
 from kshot.adaptation import Subset, norm_parameters, subset
 from kshot.encoders import BatchNorm2d, Encoder, normalising
-from kshot.engine import call, descend, rates, rows_like, same_gradient
+from kshot.engine import call, descend, descend_weighted, rates, rows_like, same_gradient
 from kshot.errors import DataError, SettingError
-from kshot.learners.learner import Learner
+from kshot.learners.learner import Learner, Movement
 from kshot.tasks import Examples, Task
 from kshot.tasks.spaces import Classes, Numbers, OutputSpace
 
@@ -101,10 +103,18 @@ class GradientLearner(Learner):
     def solve(self, support: Examples, space: OutputSpace) -> Moved:
         """theta' of equation 1: `steps` gradient steps on the support loss, from the meta-learned start."""
         parameters = self._start(space.size)
-        moving = self._moved(parameters, [support], space)
+        return self._settled(parameters, self._moved(parameters, [support], space), support)
+
+    def _settled(
+        self,
+        parameters: dict[str, Tensor],
+        moving: dict[str, Tensor],
+        support: Examples,
+        weights: Tensor | None = None,
+    ) -> Moved:
         if not self.normalises or self.regime == "transductive":
             return Moved(moving, [])
-        with normalising("record") as statistics:
+        with normalising("record", weights=weights) as statistics:
             call(self.encoder, _body(self.subset.apply(parameters, moving)), support.inputs)
         return Moved(moving, statistics)
 
@@ -126,6 +136,38 @@ class GradientLearner(Learner):
         if self.regime == "transductive":
             return self._forward(parameters, inputs, "batch")
         return self._forward(parameters, inputs, "replay", state.statistics)
+
+    def movement(self, state: Moved, space: OutputSpace) -> Movement:
+        before = self._start(space.size)
+        return Movement(before, self.subset.apply(before, state.moving), state.moving, "batch")
+
+    def influence(
+        self, support: Examples, query: Tensor, space: OutputSpace, score: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """How `score` of the outputs for `query` depends on the weight of each support example, [n].
+
+        A weight counts in the inner loss and in the statistics of batch norms, which then are weighted means. The
+        derivative at equal weights is exact, through all inner steps and whatever `order`.
+        """
+        parameters = {name: p.detach() for name, p in self._start(space.size).items()}
+
+        def loss(moving: dict[str, Tensor], weights: Tensor) -> Tensor:
+            moved = self.subset.apply(parameters, moving)
+            outputs = self._forward(moved, support.inputs, "batch", weights=weights)
+            each = vmap(lambda out, goal: space.loss(out.unsqueeze(0), goal.unsqueeze(0)))(
+                outputs, support.targets
+            )
+            return (weights * each).sum() / weights.sum()
+
+        start = self.subset.initial(parameters, self.norms)
+        weights = query.new_ones(len(support)).requires_grad_()
+        moved, back = descend_weighted(loss, start, weights, steps=self.steps, rates=self.rates)
+        with torch.enable_grad():
+            moving = {name: t.detach().requires_grad_() for name, t in moved.items()}
+            value = score(self.respond(self._settled(parameters, moving, support, weights), query, space))
+            at = [*moving.values(), weights]
+            *ends, direct = torch.autograd.grad(value, at, allow_unused=True, materialize_grads=True)
+        return back(dict(zip(moving, ends, strict=True))) + direct
 
     def loss(self, task: Task) -> Tensor:
         """Query loss after adapting; for order 0 a loss whose gradient is start minus result (Reptile)."""
@@ -152,8 +194,15 @@ class GradientLearner(Learner):
         body = {_BODY + name: p for name, p in self.encoder.named_parameters()}
         return {**body, "head.weight": weight, "head.bias": bias}
 
-    def _forward(self, parameters: dict[str, Tensor], x: Tensor, policy: str, kept: Any = None) -> Tensor:
-        with normalising(policy, kept):
+    def _forward(
+        self,
+        parameters: dict[str, Tensor],
+        x: Tensor,
+        policy: str,
+        kept: Any = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        with normalising(policy, kept, weights):
             features = call(self.encoder, _body(parameters), x)
         return F.linear(features, parameters["head.weight"], parameters["head.bias"])
 

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +22,26 @@ from kshot.tasks import Examples, Task
 from kshot.tasks.spaces import Classes, Numbers, OutputSpace
 
 if TYPE_CHECKING:
+    from kshot.heads import WithoutEach
     from kshot.learners.adapted import Adapted
 
 State = Any
 """What adapting computes: a tree of tensors."""
+
+
+class Movement(NamedTuple):
+    """The network's numbers before and after adapting.
+
+    Attributes:
+        before, after: parameters by name, the encoder's with "encoder." before it.
+        moving: what moved them: parameters themselves, or an adapter's numbers as "film:NAME", "lora.a:NAME".
+        policy: how batch norms take their statistics, see `kshot.encoders.normalising`.
+    """
+
+    before: dict[str, Tensor]
+    after: dict[str, Tensor]
+    moving: dict[str, Tensor]
+    policy: str = "module"
 
 
 class Learner(nn.Module, ABC):
@@ -33,9 +49,11 @@ class Learner(nn.Module, ABC):
 
     Attributes:
         encoder: owns the inputs.
-        temperature, threshold: meta-learned over tasks after training (see `kshot.trust`): what turns
-            scores into probabilities, and the score under which an input is unknown.
+        temperature, threshold: what turns scores into probabilities, and the score under which an input is
+            unknown, in bases that were saved before there was `self_knowledge`, which replaces both.
         seen: range of the encoder's input statistics in training, [2, statistics]; empty before.
+        self_knowledge: what the base knows about its answers (see `kshot.trust.calibrate`), a row per size of
+            task: temperature, accuracy, and quantiles for refusals and sets; empty before.
         name, card: what a loaded base is called, and how it was made.
     """
 
@@ -46,10 +64,13 @@ class Learner(nn.Module, ABC):
     temperature: Tensor
     threshold: Tensor
     seen: Tensor
+    self_knowledge: Tensor
     name: str = ""
     card: Mapping[str, Any] = MappingProxyType({})
     inner_gradient: ClassVar[bool] = False
     """True where the loss itself contains a gradient."""
+    removes: ClassVar[bool] = True
+    """False where an example, once seen, cannot be taken back; `remove`, `forget` and `explain` then say so."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -57,6 +78,7 @@ class Learner(nn.Module, ABC):
         self.register_buffer("temperature", torch.ones((), dtype=torch.float64))
         self.register_buffer("threshold", torch.full((), float("-inf"), dtype=torch.float64))
         self.register_buffer("seen", torch.zeros(0))
+        self.register_buffer("self_knowledge", torch.zeros(0, 0))
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
@@ -69,6 +91,28 @@ class Learner(nn.Module, ABC):
     @abstractmethod
     def respond(self, state: State, inputs: Tensor, space: OutputSpace) -> Any:
         """Outputs for embedded inputs [m, ...], in the form the space's `loss` takes."""
+
+    def movement(self, state: State, space: OutputSpace) -> Movement | None:
+        """What adapting moved in the network; None where it moves nothing."""
+        return None
+
+    def without_each(self, support: Examples, space: OutputSpace) -> WithoutEach | None:
+        """The closed form of adapting without each example in turn; None where there is none.
+
+        `support` is as for `solve`. Without a closed form tasks are adapted again, which is exact too.
+        """
+        return None
+
+    def scalars(self) -> dict[str, float]:
+        """The meta-learned scalars that a task may choose anew by leave-one-out; empty where there are none."""
+        return {}
+
+    def with_scalars(self, scalars: Mapping[str, float]) -> Learner:
+        """This learner with other scalars; it shares everything else with this one, which does not change."""
+        raise UnsupportedError(
+            f"{type(self).__name__} has no scalars to choose anew, {sorted(scalars)} were given; closed-form heads "
+            "have them: kshot.learners.ClosedForm or ProtoNet"
+        )
 
     def embed(self, prepared: Tensor) -> Tensor:
         """What can be computed per example before adapting and kept: features, or the input itself."""

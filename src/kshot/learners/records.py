@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from kshot import storage
-from kshot.encoders.encoder import identifying, tensor_bytes
+from kshot.encoders.encoder import Encoder, identifying, tensor_bytes
 from kshot.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from kshot.learners.adapted import Adapted
+    from kshot.learners.golden import Golden
     from kshot.learners.learner import Learner
+    from kshot.learners.removed import Removed
 
 Record = tuple[dict[str, Any], dict[str, Tensor]]
 
@@ -39,7 +41,8 @@ def fingerprint(learner: Learner) -> str:
     digest = hashlib.sha256(identifying(learner.kind, type(learner), learner.config()))
     digest.update(learner.encoder.fingerprint().encode())
     for name, tensor in sorted(learner.state_dict().items()):
-        if not name.startswith("encoder."):
+        # a base that was never calibrated keeps the fingerprint it had before there was such a table
+        if not name.startswith("encoder.") and not (name == "self_knowledge" and not tensor.numel()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor_bytes(tensor))
     return digest.hexdigest()
@@ -58,11 +61,37 @@ def task_record(task: Adapted, include_base: bool) -> Record:
         "base": {"name": task.learner.name, "fingerprint": fingerprint(task.learner)},
     }
     tensors = {**_inputs(items, manifest), **_targets(task.targets, manifest)}
+    if task.scalars is not None:
+        manifest["scalars"] = dict(task.scalars)
+    if task.removed is not None:
+        manifest["removed"], own = removed_record(task.removed, encoder)
+        tensors |= {f"removed/{name}": t for name, t in own.items()}
+    if task.golden is not None:
+        manifest["golden"], own = golden_record(task.golden, encoder)
+        tensors |= {f"golden/{name}": t for name, t in own.items()}
     if include_base:
         base, weights = learner_record(task.learner, task.learner.card)
         manifest["base"]["record"] = base
         tensors |= {f"base/{name}": t for name, t in weights.items()}
     return manifest, tensors
+
+
+def removed_record(removed: Removed, encoder: Encoder) -> Record:
+    """Manifest and tensors of the examples kept aside; embeddings stay out."""
+    items = list(removed.inputs)
+    manifest: dict[str, Any] = {"ids": list(removed.ids), "digests": [encoder.digest(item) for item in items]}
+    return manifest, {**_inputs(items, manifest), **_targets(removed.targets, manifest)}
+
+
+def golden_record(golden: Golden, encoder: Encoder) -> Record:
+    """Manifest and tensors of the examples that must stay right; embeddings stay out."""
+    items = list(golden.inputs)
+    manifest: dict[str, Any] = {
+        "ids": list(golden.ids),
+        "digests": [encoder.digest(item) for item in items],
+        "tolerance": golden.tolerance,
+    }
+    return manifest, {**_inputs(items, manifest), **_targets(golden.targets, manifest)}
 
 
 def _inputs(items: list[Any], manifest: dict[str, Any]) -> dict[str, Tensor]:

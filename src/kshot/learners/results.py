@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
+
+import numpy as np
 
 if TYPE_CHECKING:
     from kshot.learners.adapted import Adapted
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What one support example did for an answer.
 
     Attributes:
@@ -26,18 +27,78 @@ class Evidence:
     label_without: Any
 
 
+class Ranked(Sequence[Evidence]):
+    """Evidence as columns of equal length, made into objects when they are looked at.
+
+    A task of 500 examples has 500 pieces of evidence per answer, and of most only the strongest are read.
+
+    >>> pieces = Ranked(*(np.array(c, dtype=object) for c in (["e0"], ["cat"], [0.5], ["dog"])))
+    >>> pieces[0].contribution, len(pieces)
+    (0.5, 1)
+    """
+
+    def __init__(
+        self, ids: np.ndarray, labels: np.ndarray, contributions: np.ndarray, labels_without: np.ndarray
+    ) -> None:
+        self.columns = (ids, labels, contributions, labels_without)
+
+    @property
+    def contributions(self) -> np.ndarray:
+        """All contributions, [n], the strongest first."""
+        return self.columns[2]
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    @overload
+    def __getitem__(self, place: int) -> Evidence: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Evidence]: ...
+    def __getitem__(self, place: int | slice) -> Evidence | list[Evidence]:
+        if isinstance(place, slice):
+            return self._rows(place)
+        return self._rows(slice(place, place + 1 or None))[0]
+
+    def __iter__(self) -> Iterator[Evidence]:
+        return iter(self._rows(slice(None)))
+
+    def _rows(self, which: slice) -> list[Evidence]:
+        return list(map(Evidence._make, zip(*(c[which].tolist() for c in self.columns), strict=True)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+
 @dataclass(frozen=True)
 class Explanation:
     """Why an input was answered as it was: every support example, the strongest first.
 
-    `method` says how the contributions were made: by adapting without each example in turn they are
-    exact, for every learner.
+    `method` says how the contributions were made, and whether that is exact or an approximation.
     """
 
     label: Any
     probability: float
-    evidence: list[Evidence]
+    evidence: Sequence[Evidence]
     method: str = "exact: adapted without each example in turn"
+
+    @property
+    def exact(self) -> bool:
+        """Whether the contributions are what really adapting without each example gives."""
+        return self.method.startswith("exact")
+
+
+@dataclass(frozen=True)
+class Regression:
+    """A golden example that was answered right and no longer is."""
+
+    id: str
+    expected: Any
+    given: Any
 
 
 @dataclass(frozen=True)
@@ -48,22 +109,60 @@ class Checked:
         right, total: labels answered right, out of how many; 0 of 0 where answers are no labels.
         wrong: (place, expected label, given label) of each wrong answer.
         figures: the space's own metrics on these examples, where answers are no labels.
+        ids: names of the examples, where they are the task's golden ones.
     """
 
     right: int
     total: int
     wrong: list[tuple[int, Any, Any]]
     figures: Mapping[str, float] = field(default_factory=dict)
+    ids: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
         return self.right == self.total
 
+    def worse_than(self, before: Checked) -> tuple[Regression, ...]:
+        """Golden examples, known by their ids, that are wrong here and were right `before`."""
+        right = set(before.ids) - {before.ids[place] for place, _, _ in before.wrong}
+        found = ((self.ids[place], want, got) for place, want, got in self.wrong if self.ids)
+        return tuple(Regression(name, want, got) for name, want, got in found if name in right)
+
 
 @dataclass(frozen=True)
 class Rebased:
-    """What moving to another base changed: the new task, and how both answer the support."""
+    """What moving to another base changed: the new task, and how both answer the support.
+
+    `regressions` are the golden examples that were right and are wrong on the new base.
+    """
 
     task: Adapted
     before: Checked
     after: Checked
+    regressions: tuple[Regression, ...] = ()
+
+
+@dataclass(frozen=True)
+class Retuned:
+    """What choosing the head's scalars anew for a task changed.
+
+    Attributes:
+        task: the task with the new scalars, or the same task where nothing was gained.
+        before, after: the scalars by name; they are logarithms where the name says so.
+        loss_before, loss_after: exact leave-one-out log-loss (classes) or squared error (numbers), mean over
+            `examples`; NaN where there is no example to measure on.
+        examples: how many examples count: those whose class has another one.
+        reason: why the scalars changed or stayed, in a sentence.
+    """
+
+    task: Adapted
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    loss_before: float
+    loss_after: float
+    examples: int
+    reason: str
+
+    @property
+    def changed(self) -> bool:
+        return self.before != self.after

@@ -17,7 +17,7 @@ from kshot.encoders import Encoder
 from kshot.engine import call, descend, rates
 from kshot.errors import DataError, SettingError
 from kshot.heads import RidgeHead
-from kshot.learners.learner import Learner
+from kshot.learners.learner import Learner, Movement
 from kshot.tasks import Examples, Task
 from kshot.tasks.spaces import Classes, OutputSpace
 
@@ -120,6 +120,15 @@ class Transfer(Learner):
             return space.loss(self._moved(moving, x), support.targets)
 
         return descend(loss, start, steps=self.steps, rates=self.rates, order=0)[0]
+
+    def movement(self, state: dict[str, Tensor], space: OutputSpace) -> Movement | None:
+        if self.probe != "fine_tune":
+            return None
+        before: dict[str, Tensor] = {f"encoder.{name}": p for name, p in self.encoder.named_parameters()}
+        after = {name: state[name] for name in before}
+        for name in ("weight", "bias"):
+            before[f"head.{name}"], after[f"head.{name}"] = torch.zeros_like(state[name]), state[name]
+        return Movement(before, after, state)
 
     def _moved(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
         body = {k.removeprefix("encoder."): t for k, t in state.items() if k.startswith("encoder.")}

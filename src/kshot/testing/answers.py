@@ -137,8 +137,13 @@ def check_config(learner: Learner, source: TaskSource) -> None:
 
 
 def check_saving(learner: Learner, source: TaskSource) -> None:
-    """A saved learner, and a saved task with or without its base, predict the same bits."""
-    own = copy.deepcopy(learner).float().eval()
+    """A saved learner, and a saved task with or without its base, predict the same bits, in either number
+    type (the fingerprint, which loading compares, holds the type of every weight)."""
+    for kind in (torch.float32, torch.float64):
+        _check_saving(copy.deepcopy(learner).to(kind).eval(), source)
+
+
+def _check_saving(own: Learner, source: TaskSource) -> None:
     task, support, query = draw(source, name="save")[0]
     before = adapted(own, task, support, ids=[f"x{place}" for place in range(len(support))])
     told = answers(before, query.inputs)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as tree
 
+from kshot.errors import UnsupportedError
 from kshot.learners import Adapted, Learner
 from kshot.seeds import generator
 from kshot.tasks import Examples, Task, TaskSource
 from kshot.tasks.spaces import Classes
-from kshot.testing.claims import claim, near, same
+from kshot.testing.claims import claim, near, refuses, same
 
 
 def draw(source: TaskSource, count: int = 1, name: str = "check") -> list[tuple[Task, Examples, Examples]]:
@@ -106,11 +107,18 @@ def check_add(learner: Learner, source: TaskSource) -> None:
 
 
 def check_remove(learner: Learner, source: TaskSource) -> None:
-    """Removing examples equals never having seen them, and the old value still answers as before."""
+    """Removing examples equals never having seen them, restoring them undoes it, forgetting keeps nothing aside,
+    and the old value still answers as before. A learner that declares `removes = False` must refuse instead."""
     own = copy.deepcopy(learner).double().eval()
     task, support, query = draw(source, name="remove")[0]
     ids = [f"x{place}" for place in range(len(support))]
     full = adapted(own, task, support, ids=ids)
+    if not own.removes:
+        for name in ("remove", "forget"):
+            refuses(
+                lambda name=name: getattr(full, name)(ids[:1]), type(own).__name__, name, UnsupportedError
+            )
+        return
     before = answers(full, query.inputs)
     keep = sorted({*_first(task, support), *range(0, len(support), 2)})
     left = full.remove([name for place, name in enumerate(ids) if place not in keep])
@@ -120,6 +128,16 @@ def check_remove(learner: Learner, source: TaskSource) -> None:
         near(answers(left, query.inputs), answers(never, query.inputs), 1e-6),
         "removing examples does not equal never having seen them",
     )
+    gone = full.forget([name for place, name in enumerate(ids) if place not in keep])
+    claim(gone.removed is None, "forget keeps the examples aside; nothing of them may be left")
+    claim(
+        near(answers(gone, query.inputs), answers(never, query.inputs), 1e-6),
+        "forgetting examples does not equal never having seen them",
+    )
+    claim(
+        near(answers(left.restore(), query.inputs), before, 1e-6),
+        "restoring all removed examples does not give the answers from before they were removed",
+    )
     claim(before == answers(full, query.inputs), "remove changed the value it was called on")
 
 
@@ -127,7 +145,7 @@ def check_evidence(learner: Learner, source: TaskSource) -> None:
     """Each contribution equals the difference that really adapting without the example makes."""
     own = copy.deepcopy(learner).double().eval()
     task, support, query = draw(source, name="evidence")[0]
-    if not isinstance(task.space, Classes):
+    if not isinstance(task.space, Classes) or not own.removes:
         return
     full = adapted(own, task, support)
     told = full.explain(query.take([0]).inputs)

@@ -191,7 +191,9 @@ class Training:
         if self.validate is None:
             return None
         tasks, seed = self.settings.validation_tasks, self.settings.seed
-        return evaluate(learner, self.validate, tasks=tasks, seed=seed, on_task=self.interrupts.check)
+        return evaluate(
+            learner, self.validate, tasks=tasks, seed=seed, timed=0, on_task=self.interrupts.check
+        )
 
     def _higher_is_better(self) -> bool:
         if self.higher is None:

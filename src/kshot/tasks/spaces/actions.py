@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from torch import Tensor
 from kshot.errors import DataError
 from kshot.tasks.spaces.numbers import Gaussian
 from kshot.tasks.spaces.space import OutputSpace, register_space
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Shaped
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Actions(OutputSpace):
     def size(self) -> int:
         return self.count
 
-    def encode(self, targets: Any) -> Tensor:
+    def encode(self, targets: Any) -> Shaped[Tensor, "n ..."]:
         """Actions taken by whoever is imitated: indices [n], or real numbers [n, count]."""
         values = targets if isinstance(targets, Tensor) else torch.as_tensor(np.asarray(targets))
         if self.continuous:
@@ -94,7 +97,7 @@ class Actions(OutputSpace):
             )
         return values.long()
 
-    def _real(self, values: Tensor) -> Tensor:
+    def _real(self, values: Tensor) -> Float[Tensor, "n {self.count}"]:
         values = values if values.is_floating_point() else values.to(torch.get_default_dtype())
         if values.ndim != 2 or values.shape[1] != self.count:
             raise DataError(f"actions have shape {tuple(values.shape)}; give real numbers [n, {self.count}]")
@@ -102,14 +105,18 @@ class Actions(OutputSpace):
             raise DataError("an action is NaN or infinite; every number must be finite: drop that step")
         return values
 
-    def log_probability(self, outputs: Tensor | Gaussian, actions: Tensor) -> Tensor:
+    def log_probability(
+        self, outputs: Float[Tensor, "n {self.count}"] | Gaussian, actions: Shaped[Tensor, "n ..."]
+    ) -> Float[Tensor, " n"]:
         """log pi(a | x) of each action, [n]; weigh it by returns for a policy gradient."""
         if isinstance(outputs, Gaussian):
             spread = torch.log(2 * math.pi * outputs.variance)
             return -0.5 * (spread + (actions - outputs.mean) ** 2 / outputs.variance).sum(1)
         return outputs.log_softmax(1).gather(1, actions[:, None])[:, 0]
 
-    def loss(self, outputs: Tensor | Gaussian, targets: Tensor) -> Tensor:
+    def loss(
+        self, outputs: Float[Tensor, "n {self.count}"] | Gaussian, targets: Shaped[Tensor, "n ..."]
+    ) -> Float[Tensor, ""]:
         """Behaviour cloning: the mean of -log pi(a | x). Pomerleau (1989), "ALVINN"."""
         return -self.log_probability(outputs, targets).mean()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from kshot.errors import DataError
 from kshot.tasks.spaces.classes import Classes, Label
 from kshot.tasks.spaces.geometry import average_precision, generalised_iou, iou, keep_best, match
 from kshot.tasks.spaces.space import OutputSpace, register_space
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 _LEAST = 0.01
 """Detections below this probability do not enter the average precision: they only cost time."""
@@ -29,9 +32,9 @@ class BoxScores(NamedTuple):
         images: n.
     """
 
-    image: Tensor
-    boxes: Tensor
-    scores: Tensor
+    image: Int[Tensor, " m"]
+    boxes: Float[Tensor, "m 4"]
+    scores: Float[Tensor, "m scores"]
     images: int
 
 
@@ -86,7 +89,7 @@ class Boxes(OutputSpace):
         classes = Classes(self.labels)
         return [self._rows(list(boxes), classes) for boxes in targets]
 
-    def _rows(self, boxes: list[Sequence[Any]], classes: Classes) -> Tensor:
+    def _rows(self, boxes: list[Sequence[Any]], classes: Classes) -> Float[Tensor, "boxes 5"]:
         for left, top, right, bottom, label in boxes:
             if not (left < right and top < bottom):
                 raise DataError(
@@ -97,7 +100,7 @@ class Boxes(OutputSpace):
         rows = [[*map(float, box[:4]), c] for box, c in zip(boxes, indices, strict=True)]
         return torch.tensor(rows, dtype=torch.get_default_dtype()).reshape(-1, 5)
 
-    def loss(self, outputs: BoxScores, targets: list[Tensor]) -> Tensor:
+    def loss(self, outputs: BoxScores, targets: list[Tensor]) -> Float[Tensor, ""]:
         """Cross entropy of all candidates, plus for those matched to a gold box 1 - GIoU and the distance
         of the four sides in units of the gold box: the set loss of DETR (Carion et al. 2020, equation 2),
         with GIoU by Rezatofighi et al. (2019). Each gold box is matched to one candidate of its picture.
@@ -159,7 +162,7 @@ class Boxes(OutputSpace):
         return {"kind": self.kind, "labels": list(self.labels)}
 
 
-def _distance(boxes: Tensor, gold: Tensor) -> Tensor:
+def _distance(boxes: Float[Tensor, "n 4"], gold: Float[Tensor, "m 4"]) -> Float[Tensor, "n m"]:
     """Mean absolute distance of the four sides, in units of the gold box's width and height, [n, m]."""
     unit = (gold[:, 2:] - gold[:, :2]).repeat(1, 2)
     return ((boxes[:, None] - gold[None]).abs() / unit).mean(-1)

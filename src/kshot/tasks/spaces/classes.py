@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kshot.errors import DataError
+from kshot.errors import DataError, SettingError
 from kshot.tasks.spaces.space import OutputSpace, register_space
+from kshot.tasks.spaces.sureness import UNCALIBRATED, Sureness, nonconformity
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 Label = str | int | float | bool
 
@@ -25,8 +29,10 @@ class ClassPrediction:
         labels: n best guesses, in the user's own labels, also where `unknown` is true.
         probabilities: [n, classes], rows sum to 1, columns in the order of `classes`.
         unknown: [n] booleans: the input is too far from every class to be answered.
-        scores: [n] how well the best class fits; what `unknown` is decided on.
+        scores: [n] how well the best class fits; what `unknown` is decided on. From a calibrated base: 1 as
+            well as the examples fit their own class, 0 as ill as they fit the others.
         classes: the labels of the columns.
+        sureness: what the base knows about tasks of this size; None where it was never calibrated.
     """
 
     labels: list[Label]
@@ -34,16 +40,49 @@ class ClassPrediction:
     unknown: np.ndarray
     scores: np.ndarray
     classes: tuple[Label, ...]
+    sureness: Sureness | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def sets(self, coverage: float = 0.9, *, raw: bool = False) -> list[tuple[Label, ...]]:
+        """For each input the labels that hold the true one with this chance, the likeliest first.
+
+        The chance is marginal over tasks like those that the base was calibrated on: some tasks get more,
+        others less. Vovk, Gammerman, Shafer (2005), "Algorithmic Learning in a Random World"; over tasks,
+        Fisch et al. (2021), "Few-shot Conformal Prediction with Auxiliary Tasks".
+
+        Args:
+            coverage: the chance, between 0 and 1.
+            raw: sets as the theory has them; they may be empty where every label fits ill. By default an
+                empty set is given its best guess, which only adds coverage.
+
+        Raises:
+            SettingError: the base was never calibrated, or coverage is no share.
+        """
+        inside = self.in_sets(coverage, raw=raw)
+        ranks = np.argsort(-self.probabilities, axis=1, kind="stable")
+        return [
+            tuple(self.classes[c] for c in rank if row[c]) for rank, row in zip(ranks, inside, strict=True)
+        ]
+
+    def in_sets(self, coverage: float = 0.9, *, raw: bool = False) -> np.ndarray:
+        """`sets` as booleans [n, classes]."""
+        if self.sureness is None:
+            raise SettingError(f"sets({coverage}): " + UNCALIBRATED.format(what="set"))
+        inside = nonconformity(self.probabilities) <= self.sureness.quantile(coverage)
+        if not raw:
+            inside[np.arange(len(self)), self.probabilities.argmax(1)] = True
+        return inside
+
     def to_json(self) -> list[dict[str, Any]]:
-        """One JSON object per input."""
+        """One JSON object per input; from a calibrated base with its set of labels at 90 % coverage."""
+        sets = self.sets() if self.sureness is not None else None
         return [
             {
                 "label": label,
                 "unknown": bool(self.unknown[i]),
+                **({"set": list(sets[i])} if sets is not None else {}),
                 "probabilities": {
                     str(name): float(p) for name, p in zip(self.classes, self.probabilities[i], strict=True)
                 },
@@ -89,7 +128,7 @@ class Classes(OutputSpace):
     def size(self) -> int:
         return len(self.labels)
 
-    def encode(self, targets: Any) -> Tensor:
+    def encode(self, targets: Any) -> Int[Tensor, " n"]:
         """n labels to class indices [n]."""
         if isinstance(targets, Tensor) and self.labels == tuple(range(self.size)):
             return self._checked(targets.long())
@@ -109,25 +148,40 @@ class Classes(OutputSpace):
             raise DataError(f"class index {int(indices.max())} with {self.size} classes; indices run from 0")
         return indices
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Float[Tensor, "n {self.size}"], targets: Int[Tensor, " n"]) -> Float[Tensor, ""]:
         """Cross entropy of logits [n, classes] and indices [n]."""
         return F.cross_entropy(outputs, targets)
 
-    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+    def metrics(
+        self, outputs: Float[Tensor, "n {self.size}"], targets: Int[Tensor, " n"]
+    ) -> dict[str, float]:
         hits = (outputs.argmax(-1) == targets).float()
         return {"accuracy": float(hits.mean()), "loss": float(F.cross_entropy(outputs, targets))}
 
     def decode(
-        self, outputs: Tensor, *, temperature: float = 1.0, threshold: float = float("-inf"), **_: Any
+        self,
+        outputs: Tensor,
+        *,
+        temperature: float = 1.0,
+        threshold: float = float("-inf"),
+        familiar: Callable[[Tensor], Tensor] | None = None,
+        sureness: Sureness | None = None,
+        **_: Any,
     ) -> ClassPrediction:
-        """Logits [n, classes] to labels; an input whose best score is under `threshold` is unknown."""
+        """Logits [n, classes] to labels; an input whose score is under `threshold` is unknown.
+
+        The score is the best class's, or what `familiar` makes of the logits.
+        """
         scores, best = outputs.double().max(-1)
+        if familiar is not None:
+            scores = familiar(outputs)
         return ClassPrediction(
             labels=[self.labels[i] for i in best.tolist()],
             probabilities=torch.softmax(outputs.double() / temperature, -1).numpy(force=True),
             unknown=(scores < threshold).numpy(force=True),
             scores=scores.numpy(force=True),
             classes=self.labels,
+            sureness=sureness,
         )
 
     def to_json(self) -> dict[str, Any]:

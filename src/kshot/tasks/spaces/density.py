@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor
 
 from kshot.errors import DataError
 from kshot.tasks.spaces.space import OutputSpace, register_space
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True)
@@ -55,20 +58,22 @@ class Density(OutputSpace):
         """One log-likelihood an input."""
         return 1
 
-    def encode(self, targets: Any) -> Tensor:
+    def encode(self, targets: Any) -> Float[Tensor, " n"]:
         """What is judged is the input itself: n targets of any kind (None is the custom) become zeros [n]."""
         return torch.zeros(len(targets))
 
-    def loss(self, outputs: Tensor, targets: Any) -> Tensor:
+    def loss(self, outputs: Float[Tensor, " n"], targets: Any) -> Float[Tensor, ""]:
         """Negative log-likelihood in nats per dimension."""
         return -outputs.mean() / self.dims
 
-    def metrics(self, outputs: Tensor, targets: Any) -> dict[str, float]:
+    def metrics(self, outputs: Float[Tensor, " n"], targets: Any) -> dict[str, float]:
         """Nats per dimension: lower is better; divide by log 2 for bits."""
         nats = float(self.loss(outputs, targets))
         return {"nats": nats, "loss": nats}
 
-    def decode(self, outputs: Tensor, *, threshold: float = float("-inf"), **_: Any) -> DensityPrediction:
+    def decode(
+        self, outputs: Float[Tensor, " n"], *, threshold: float = float("-inf"), **_: Any
+    ) -> DensityPrediction:
         """Log-likelihoods as they are; below `threshold` an input is unknown."""
         values = outputs.double()
         return DensityPrediction(values.numpy(force=True), (values < threshold).numpy(force=True))

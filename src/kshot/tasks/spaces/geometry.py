@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
-def iou(a: Tensor, b: Tensor) -> Tensor:
+
+def iou(a: Float[Tensor, "n 4"], b: Float[Tensor, "m 4"]) -> Float[Tensor, "n m"]:
     """Intersection over union of boxes a [n, 4] and b [m, 4]: [n, m].
 
     >>> iou(torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[1.0, 0.0, 3.0, 2.0]]))
@@ -18,7 +22,7 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
     return shared / union
 
 
-def generalised_iou(a: Tensor, b: Tensor) -> Tensor:
+def generalised_iou(a: Float[Tensor, "n 4"], b: Float[Tensor, "m 4"]) -> Float[Tensor, "n m"]:
     """IoU minus the empty share of the smallest box around both: [n, m]. Rezatofighi et al. (2019)."""
     shared, union, hull = _areas(a, b)
     return shared / union - (hull - union) / hull
@@ -33,11 +37,11 @@ def _areas(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return shared, union.clamp(min=1e-9), hull.clamp(min=1e-9)
 
 
-def _area(low: Tensor, high: Tensor) -> Tensor:
+def _area(low: Float[Tensor, "*pairs 2"], high: Float[Tensor, "*pairs 2"]) -> Float[Tensor, "*pairs"]:
     return (high - low).clamp(min=0).prod(-1)
 
 
-def match(cost: Tensor) -> tuple[Tensor, Tensor]:
+def match(cost: Float[Tensor, "n m"]) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
     """Rows and columns of the one-to-one matching of least total cost [n, m] (Hungarian method)."""
     # scipy comes with scikit-learn; it is loaded here because most users never need it.
     from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
@@ -46,7 +50,9 @@ def match(cost: Tensor) -> tuple[Tensor, Tensor]:
     return torch.as_tensor(rows, device=cost.device), torch.as_tensor(columns, device=cost.device)
 
 
-def keep_best(boxes: Tensor, scores: Tensor, overlap: float) -> Tensor:
+def keep_best(
+    boxes: Float[Tensor, "n 4"], scores: Float[Tensor, " n"], overlap: float
+) -> Int[Tensor, " kept"]:
     """Non-maximum suppression: places of the boxes that overlap no better kept one by more than `overlap`."""
     order = scores.argsort(descending=True, stable=True)
     close = iou(boxes[order], boxes[order]) > overlap

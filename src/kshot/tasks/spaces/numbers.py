@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -14,12 +14,15 @@ from torch.nn import functional as F
 from kshot.errors import DataError
 from kshot.tasks.spaces.space import OutputSpace, register_space
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 
 class Gaussian(NamedTuple):
     """Outputs with their own uncertainty: mean and variance, both [n, dims]."""
 
-    mean: Tensor
-    variance: Tensor
+    mean: Float[Tensor, "n dims"]
+    variance: Float[Tensor, "n dims"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Numbers(OutputSpace):
     def size(self) -> int:
         return self.dims
 
-    def encode(self, targets: Any) -> Tensor:
+    def encode(self, targets: Any) -> Float[Tensor, "n {self.dims}"]:
         """n numbers or rows of numbers to [n, dims]."""
         values = targets if isinstance(targets, Tensor) else torch.as_tensor(np.asarray(targets))
         values = values if values.is_floating_point() else values.to(torch.get_default_dtype())
@@ -77,7 +80,9 @@ class Numbers(OutputSpace):
             )
         return values
 
-    def loss(self, outputs: Tensor | Gaussian, targets: Tensor) -> Tensor:
+    def loss(
+        self, outputs: Float[Tensor, "n {self.dims}"] | Gaussian, targets: Float[Tensor, "n {self.dims}"]
+    ) -> Float[Tensor, ""]:
         """Mean squared error, or the Gaussian negative log-likelihood where a variance is given."""
         if isinstance(outputs, Gaussian):
             log_term = torch.log(2 * math.pi * outputs.variance)
@@ -88,7 +93,7 @@ class Numbers(OutputSpace):
         mean = outputs.mean if isinstance(outputs, Gaussian) else outputs
         return {"mse": float(F.mse_loss(mean, targets)), "loss": float(self.loss(outputs, targets))}
 
-    def decode(self, outputs: Tensor | Gaussian, **_: Any) -> NumberPrediction:
+    def decode(self, outputs: Float[Tensor, "n {self.dims}"] | Gaussian, **_: Any) -> NumberPrediction:
         if isinstance(outputs, Gaussian):
             return NumberPrediction(outputs.mean.numpy(force=True), outputs.variance.sqrt().numpy(force=True))
         return NumberPrediction(outputs.numpy(force=True), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from torch.nn import functional as F
 from kshot.errors import DataError
 from kshot.tasks.spaces.classes import Classes, Label
 from kshot.tasks.spaces.space import OutputSpace, register_space
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 
 class SpanScores(NamedTuple):
@@ -24,10 +27,10 @@ class SpanScores(NamedTuple):
         texts: n.
     """
 
-    text: Tensor
-    start: Tensor
-    end: Tensor
-    scores: Tensor
+    text: Int[Tensor, " m"]
+    start: Int[Tensor, " m"]
+    end: Int[Tensor, " m"]
+    scores: Float[Tensor, "m scores"]
     texts: int
 
 
@@ -82,7 +85,7 @@ class Spans(OutputSpace):
         classes = Classes(self.labels)
         return [self._rows(list(spans), classes) for spans in targets]
 
-    def _rows(self, spans: list[Sequence[Any]], classes: Classes) -> Tensor:
+    def _rows(self, spans: list[Sequence[Any]], classes: Classes) -> Int[Tensor, "spans 3"]:
         for start, end, label in spans:
             if not 0 <= start < end:
                 raise DataError(
@@ -93,7 +96,7 @@ class Spans(OutputSpace):
         rows = [[s, e, c] for (s, e, _), c in zip(spans, indices, strict=True)]
         return torch.tensor(rows, dtype=torch.long).reshape(-1, 3)
 
-    def loss(self, outputs: SpanScores, targets: list[Tensor]) -> Tensor:
+    def loss(self, outputs: SpanScores, targets: list[Tensor]) -> Float[Tensor, ""]:
         """Cross entropy over all candidates; those that are no gold span should be "outside"."""
         gold = {(n, *row[:2]): row[2] + 1 for n, rows in enumerate(targets) for row in rows.tolist()}
         goal = [gold.get(place, 0) for place in _places(outputs)]
