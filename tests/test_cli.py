@@ -178,8 +178,23 @@ def test_explain_names_the_examples_and_writes_a_page(root: Path, task: Path, tm
     assert found["kshot"] == wanted.probability
     assert found["strongest"] == wanted.evidence[0].id
     text = page.read_text(encoding="utf-8")
-    assert text.count("data:image/png;base64,") == 17
+    # the picture, its map, the sixteen examples
+    assert text.count("data:image/png;base64,") == 18
     assert "http" not in text
+    for heading in ("hangs on", "decided it", "How good is this task?", "look at again", "adapting changed"):
+        assert heading in text
+
+
+def test_explain_without_an_input_is_about_the_task(task: Path, tmp_path: Path) -> None:
+    page = tmp_path / "task.html"
+    found = figures(call("explain", task, "--html", page, "--json"))
+    loaded = kshot.load(task)
+    assert isinstance(loaded, kshot.Adapted)
+    own = loaded.self_estimate()
+    assert (found["kshot"], found["accuracy"], found["low"]) == (16, own.accuracy, own.low)
+    assert [s["id"] for s in found["suspects"]] == [s.id for s in loaded.suspect_labels()]
+    assert "What adapting changed" in page.read_text(encoding="utf-8")
+    assert "no table was named" in call("explain", task, "--row", "1", code=2).stderr
 
 
 def test_show_says_what_a_file_is(root: Path, task: Path) -> None:

@@ -12,6 +12,7 @@ from kshot.commandline import (
     calibration,
     catalogue,
     choosing,
+    explaining,
     forgetting,
     gathered,
     golden,
@@ -62,7 +63,7 @@ def version() -> None:
 
 
 for command in (
-    demo, learn.check, learn.train, learn.evaluate, calibration.calibrate, use.adapt, choosing.choose, use.add, use.remove, forgetting.restore, forgetting.forget, forgetting.retune, use.predict, use.explain, labelling.suggest, use.show, golden.diff, gathered.rebase, catalogue.encoders, catalogue.get,
+    demo, learn.check, learn.train, learn.evaluate, calibration.calibrate, use.adapt, choosing.choose, use.add, use.remove, forgetting.restore, forgetting.forget, forgetting.retune, use.predict, explaining.explain, labelling.suggest, use.show, golden.diff, gathered.rebase, catalogue.encoders, catalogue.get,
     version,
 ):  # fmt: skip
     app.command()(command)

@@ -148,8 +148,8 @@ def test_faulty_learner(make: Callable[[], Learner], name: str, sentence: str) -
 
 
 def test_the_whole_suite_fails_on_a_fault() -> None:
-    with pytest.raises(AssertionError, match="depend on the other queries"):
-        check_learner(SeesCompany(rows()), Blobs())
+    with pytest.raises(AssertionError, match="one column per class"):
+        check_learner(ThreeWaysOnly(rows()), Blobs())
 
 
 class Ignores(Blobs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -67,6 +68,6 @@ def test_learners_that_move_the_network_read_task_by_task(rows: Counting) -> Non
 def test_features_that_do_not_fit_in_memory_are_not_kept(
     rows: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kshot.evaluation.evaluate._NUMBERS", 60 * 8 - 1)
+    monkeypatch.setattr(sys.modules["kshot.evaluation.evaluate"], "_NUMBERS", 60 * 8 - 1)
     evaluate(ProtoNet(kshot.encoders.mlp(4, (8,))), source(rows), tasks=30, timed=0)
     assert sum(rows.fetched) == 30 * 3 * 5 + 1

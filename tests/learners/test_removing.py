@@ -258,13 +258,13 @@ class Bound(kshot.learners.ProtoNet):
 class Leaky(kshot.learners.ProtoNet):
     """Says that it removes, and remembers what it once saw."""
 
-    seen: Tensor | None = None
+    last: Tensor | None = None
 
     def solve(self, support: Any, space: Any) -> Any:
         state = super().solve(support, space)
-        if self.seen is not None and self.seen.shape == state["prototypes"].shape:
-            state = {"prototypes": (state["prototypes"] + self.seen) / 2}
-        self.seen = state["prototypes"]
+        if self.last is not None and self.last.shape == state["prototypes"].shape:
+            state = {"prototypes": (state["prototypes"] + self.last) / 2}
+        self.last = state["prototypes"]
         return state
 
 

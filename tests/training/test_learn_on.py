@@ -33,10 +33,7 @@ def rows(rng: torch.Generator, labels: list[str]) -> Tensor:
     """Rows whose first number, small, tells the class, and whose others, large, do not."""
     own = torch.tensor([float(sum(map(ord, label)) % 7) for label in labels])
     noise = 2 * torch.randn(len(labels), 5, generator=rng)
-    return (
-        torch.cat([own.unsqueeze(1) + 0.1 * torch.randn(len(labels), 1, generator=rng), noise], 1)
-        @ HIDDEN
-    )
+    return torch.cat([own.unsqueeze(1) + 0.1 * torch.randn(len(labels), 1, generator=rng), noise], 1) @ HIDDEN
 
 
 @pytest.fixture(name="gathered")

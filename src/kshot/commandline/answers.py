@@ -40,6 +40,13 @@ class Answer:
     among: tuple[Any, ...] = ()
 
 
+def doubt(answer: Answer) -> str:
+    """What to say beside an answer: "unknown", the other classes it may be, or nothing."""
+    others = [str(label) for label in answer.among if label != answer.label]
+    many = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    return "unknown" if answer.unknown else f"or {', '.join(others[:3])}{many}" if others else ""
+
+
 @dataclass
 class Skipped:
     """Inputs that could not be read, with the reason."""

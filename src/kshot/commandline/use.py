@@ -1,4 +1,4 @@
-"""Commands about a task: adapt, add, remove, predict, explain, show."""
+"""Commands about a task: adapt, add, remove, predict, show."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from kshot.commandline import sources
-from kshot.commandline.answers import Answer, Skipped, answer_all, write_csv
+from kshot.commandline.answers import Answer, Skipped, answer_all, doubt, write_csv
 from kshot.commandline.columns import Columns, InputOption, LabelOption
 from kshot.commandline.golden import GoldenOption, OnRegressionOption, free_names, with_golden
-from kshot.commandline.output import JSON_HELP, console, finish, guarded, say, show_table
-from kshot.commandline.questions import Question, one_question, questions
+from kshot.commandline.output import JSON_HELP, finish, guarded, say, show_table
+from kshot.commandline.questions import questions
 from kshot.commandline.shown import facts
 from kshot.errors import SettingError
-from kshot.evaluation.page import note, page, section
-from kshot.explanation import evidence, evidence_bars, gallery
-from kshot.learners import Adapted, Explanation
-from kshot.storage import replace_file
+from kshot.learners import Adapted
 from kshot.tasks.spaces import Classes
 
 Json = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
@@ -219,17 +216,11 @@ def predict(
 def _show_answers(task: Adapted, shown: list[Answer]) -> None:
     first = "file" if task.learner.encoder.modality == "image" else "row"
     if isinstance(task.space, Classes):
-        rows = [[a.name, str(a.label), f"{100 * a.sure:.0f} %", _doubt(a)] for a in shown]
+        rows = [[a.name, str(a.label), f"{100 * a.sure:.0f} %", doubt(a)] for a in shown]
         show_table([first, "answer", "sure", ""], rows, right=[2])
     else:
         rows = [[a.name, str(a.label), "" if math.isnan(a.sure) else f"{a.sure:.3g}"] for a in shown]
         show_table([first, "answer", "give or take"], rows, right=[1, 2])
-
-
-def _doubt(answer: Answer) -> str:
-    others = [str(label) for label in answer.among if label != answer.label]
-    many = f" and {len(others) - 3} more" if len(others) > 3 else ""
-    return "unknown" if answer.unknown else f"or {', '.join(others[:3])}{many}" if others else ""
 
 
 def _summary(count: int, shown: int, unknown: int, skipped: Skipped, csv: Path | None) -> None:
@@ -246,66 +237,6 @@ def _summary(count: int, shown: int, unknown: int, skipped: Skipped, csv: Path |
         typer.echo(f"Skipped: {reason}", err=True)
     if skipped.reasons:
         typer.echo(f"{len(skipped.reasons)} inputs could not be read and were left out.", err=True)
-
-
-@guarded
-def explain(
-    task: TaskArgument,
-    asked: Annotated[Path, typer.Argument(metavar="INPUT", help="One picture, or a table or array of rows.")],
-    row: Annotated[
-        int | None, typer.Option(help="Which row of a table or array, from 1; needed where it has several.")
-    ] = None,
-    html: Annotated[Path | None, typer.Option("--html", help="Also write a page with the pictures.")] = None,
-    input: InputOption = None,
-    base: BaseOption = None,
-    as_json: Json = False,
-) -> None:
-    """Say which of the taught examples decided the answer to one picture or row, and by how much.
-
-    Example:  kshot explain stamps.kshot new.png --html why.html
-    """
-    ready = sources.task_of(task, base)
-    question = one_question(ready.learner.encoder, asked, row, Columns.asked(input, base=ready.learner))
-    found = ready.explain([question.input])
-    answer = next(answer_all(ready, [question]))
-    doubt = f" ({_doubt(answer)})" if _doubt(answer) else ""
-    say(
-        f"Answer: {found.label}{doubt}, probability {100 * found.probability:.0f} %. The examples that decided it:"
-    )
-    unicode = (console().encoding or "").lower().startswith("utf")
-    for line in evidence_bars(found, most=10, unicode=unicode):
-        say(f"  {line}")
-    say(
-        f"Points: how far the probability would fall without the example. {found.method[:1].upper()}{found.method[1:]}."
-    )
-    if html:
-        replace_file(html, _why(ready, question, found).encode())
-        say(f"With pictures: {html}")
-    strongest = found.evidence[0]
-    finish(
-        {"kshot": found.probability, "label": found.label, "unknown": answer.unknown,
-         **({"set": list(answer.among)} if answer.among else {}), "strongest": strongest.id,
-         "contribution": strongest.contribution, "html": html}, as_json,
-    )  # fmt: skip
-
-
-def _why(task: Adapted, question: Question, found: Explanation) -> str:
-    shown, name = task.learner.encoder.read([question.input])[0], Path(question.name).name
-    lead = f"{name} was answered with “{found.label}”, probability {100 * found.probability:.0f} %."
-    body = section(
-        "The examples that decided it",
-        "Each bar says by how many points the probability would fall had the example never been shown. Green "
-        "examples spoke for the answer, red ones against it.",
-        evidence(task, found, most=20),
-        note(f"{found.method[:1].upper()}{found.method[1:]}."),
-    )
-    picture = task.learner.encoder.modality == "image"
-    asked = (
-        section("The picture", "", gallery([shown], [name], side=140))
-        if picture
-        else section("What was asked", ", ".join(f"{value:.6g}" for value in shown.tolist()))
-    )
-    return page("Why this answer?", lead, [asked, body], "Made by kshot explain.")
 
 
 @guarded

@@ -23,7 +23,7 @@ class ScaledRows(VectorEncoder):
 
     >>> import torch
     >>> rows = torch.tensor([[1.0, 100.0], [2.0, 300.0], [3.0, 500.0]])
-    >>> ScaledRows.fitted(rows, power=1.0)(rows).var(0, correction=0).tolist()
+    >>> ScaledRows.fitted(rows, power=1.0)(rows).std(0, correction=0).round(decimals=6).tolist()
     [1.0, 1.0]
     """
 

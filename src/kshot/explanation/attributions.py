@@ -55,7 +55,7 @@ def attribute(
 
     >>> import torch, kshot
     >>> task = kshot.learners.ProtoNet(kshot.encoders.identity(2)).adapt(torch.eye(2), ["left", "right"])
-    >>> found = attribute(task, torch.tensor([[0.9, 0.0]]))
+    >>> found = attribute(task, torch.tensor([[0.9, 0.4]]))
     >>> found.label, bool(found.values[0] > found.values[1])
     ('left', True)
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -32,9 +34,20 @@ def evidence_bars(
         bar = _BLOCKS[unicode] * round(width * abs(e.contribution) / largest)
         side = "for" if e.contribution >= 0 else "against"
         lines.append(
-            f"{e.id:<{ids}}  {e.label!s:<{names}}  {bar:<{width}}  {100 * e.contribution:+.1f} points, {side}"
+            f"{e.id:<{ids}}  {e.label!s:<{names}}  {bar:<{width}}  {points(e.contribution, largest)} points, {side}"
         )
     return lines
+
+
+def points(contribution: float, largest: float) -> str:
+    """A contribution in points, with the digits that the largest of its list needs to be told from nought.
+
+    >>> points(0.123, largest=0.4), points(0.00004, largest=0.00012)
+    ('+12.3', '+0.004')
+    """
+    size = 100 * abs(largest)
+    digits = 1 if size >= 1 or size == 0 else min(1 - math.floor(math.log10(size)), 6)
+    return f"{100 * contribution:+.{digits}f}"
 
 
 def picture_lines(image: Tensor, *, height: int = 12, unicode: bool = True) -> list[str]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from kshot.errors import DataError
+from kshot.explanation.bars import points
 from kshot.learners import Adapted, Explanation
 
 
@@ -95,7 +96,7 @@ def evidence(task: Adapted, explanation: Explanation, *, most: int = 8) -> str:
         rows.append(
             f"{thumb}<span>{escape(str(e.label))} <span class='note'>{escape(e.id)}</span></span>"
             f'<span class="track {side}"><span class="fill" style="--share:{abs(e.contribution) / largest:.3f}">'
-            f'</span></span><span class="n">{100 * e.contribution:+.1f} points</span>'
+            f'</span></span><span class="n">{points(e.contribution, largest)} points</span>'
         )
     return f'<div class="evidence">{"".join(rows)}</div>'
 

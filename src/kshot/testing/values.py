@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import torch
@@ -115,9 +116,7 @@ def check_remove(learner: Learner, source: TaskSource) -> None:
     full = adapted(own, task, support, ids=ids)
     if not own.removes:
         for name in ("remove", "forget"):
-            refuses(
-                lambda name=name: getattr(full, name)(ids[:1]), type(own).__name__, name, UnsupportedError
-            )
+            refuses(partial(getattr(full, name), ids[:1]), type(own).__name__, name, UnsupportedError)
         return
     before = answers(full, query.inputs)
     keep = sorted({*_first(task, support), *range(0, len(support), 2)})

@@ -88,11 +88,7 @@ def choose(
     >>> found.task.predict(torch.full((1, 4), 3.0)).labels
     ['high']
     """
-    if not budget > 0:
-        raise SettingError(f"budget is {budget} seconds; give a number above 0, for example 30")
-    unknown = sorted(set(adapters) - set(ADAPTERS))
-    if unknown:
-        raise SettingError(f"adapter {unknown[0]!r} is not known; choose from {', '.join(ADAPTERS)}")
+    _settings(budget, adapters)
     if isinstance(inputs, Examples):
         inputs, targets = inputs.inputs, inputs.targets
     if targets is None:
@@ -106,6 +102,14 @@ def choose(
     search.heads(encoders)
     search.expensive(adapters, others)
     return search.choice()
+
+
+def _settings(budget: float, adapters: Sequence[str]) -> None:
+    if not budget > 0:
+        raise SettingError(f"budget is {budget} seconds; give a number above 0, for example 30")
+    unknown = sorted(set(adapters) - set(ADAPTERS))
+    if unknown:
+        raise SettingError(f"adapter {unknown[0]!r} is not known; choose from {', '.join(ADAPTERS)}")
 
 
 def _default(base: Learner | None, inputs: Any, targets: Any) -> tuple[Learner, Classes, str]:
