@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and README.zh.md from the rows of results/*.jsonl.
+"""Writes the tables of the README, in both languages, and of docs/results.md from the rows of results/*.jsonl.
 
 python -m benchmarks.tables            write
 python -m benchmarks.tables --check    only say whether the pages are up to date
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from benchmarks.rows import RESULTS, ROOT
 
 Row = dict[str, Any]
-PAGES = ("README.md", "README.zh.md")
+PAGES = ("README.md", "README.zh.md", "docs/results.md")
 
 
 def rows(file: str) -> list[Row]:
@@ -47,16 +48,50 @@ def omniglot() -> list[str]:
     return lines
 
 
-def simple(file: str) -> Callable[[], list[str]]:
+def simple(
+    file: str, *columns: str, where: Callable[[Row], bool] = lambda row: True
+) -> Callable[[], list[str]]:
     """One line a row."""
+    shown = columns or ("what", "data", "protocol", "regime")
 
     def table() -> list[str]:
-        lines = ["| what | data | protocol | regime | value |", "|---|---|---|---|---|"]
-        for r in rows(file):
-            lines.append(f"| {r['what']} | {r['data']} | {r['protocol']} | {r['regime']} | {figure(r)} |")
+        lines = [f"| {' | '.join(shown)} | value |", "|---" * (len(shown) + 1) + "|"]
+        for r in filter(where, rows(file)):
+            unit = f" {r['unit']}" if "unit" in r else ""
+            lines.append(f"| {' | '.join(str(r[c]) for c in shown)} | {figure(r)}{unit} |")
         return lines
 
     return table
+
+
+def pivot(
+    file: str,
+    by: tuple[str, ...],
+    columns: dict[str, str],
+    key: str = "what",
+    where: Callable[[Row], bool] = lambda row: True,
+) -> Callable[[], list[str]]:
+    """One line for each combination of `by`, a column for each value of `key`; several seeds become their mean."""
+
+    def table() -> list[str]:
+        lines = [f"| {' | '.join((*by, *columns))} |", "|---" * (len(by) + len(columns)) + "|"]
+        found: dict[tuple[str, ...], dict[str, list[Row]]] = {}
+        for r in filter(where, rows(file)):
+            found.setdefault(tuple(str(r[name]) for name in by), {}).setdefault(r[key], []).append(r)
+        for place, own in found.items():
+            cells = [pooled(own[name]) if name in own else "" for name in columns.values()]
+            if any(cells):
+                lines.append(f"| {' | '.join((*place, *cells))} |")
+        return lines
+
+    return table
+
+
+def pooled(several: list[Row]) -> str:
+    """Mean of rows of different seeds; the half interval is the mean of theirs, for the seeds share test tasks."""
+    value = statistics.fmean(r["value"] for r in several)
+    half = statistics.fmean((r["high"] - r["low"]) / 2 for r in several)
+    return f"{value:.2f} ± {half:.2f}"
 
 
 def sinusoid() -> list[str]:
@@ -70,12 +105,101 @@ def sinusoid() -> list[str]:
     return lines
 
 
+DIGEST = (
+    ("sets asked to hold the right class 90 % of the time hold it, kanji 20w1s (accuracy 53)",
+     "trust", {"what": "sets: raw_coverage", "data": "kanji", "protocol": "20w1s",
+               "encoder": "calibrated on its own kind"}, "%"),
+    ("the same by a base calibrated on drawn characters, which kanji are not: it promises too much",
+     "trust", {"what": "sets: raw_coverage", "data": "kanji", "protocol": "20w1s",
+               "encoder": "calibrated on glyphs"}, "%"),
+    ("the same, CLINC150 20w1s by n-grams (accuracy 54)",
+     "trust", {"what": "sets: raw_coverage", "data": "clinc150", "protocol": "20w1s"}, "%"),
+    ("planted wrong labels found, Omniglot 5w5s, one in ten planted: recall",
+     "trust", {"what": "noise: recall", "data": "omniglot", "protocol": "5w5s",
+               "encoder": "calibrated on glyphs"}, "%"),
+    ("the same: precision",
+     "trust", {"what": "noise: precision", "data": "omniglot", "protocol": "5w5s",
+               "encoder": "calibrated on glyphs"}, "%"),
+    ("evidence for one answer, ridge head, 500 examples of 50 classes",
+     "evidence", {"what": "explain, ridge"}, "ms"),
+    ("labels needed for the accuracy of 616 random ones, BANKING77",
+     "labelling", {"what": "next_to_label", "protocol": "from 77 random labels in batches of 77: share of random's "
+                   "labels for its accuracy"}, "%"),
+    ("Omniglot 5w1s without a single label (UMTRA 83.8)",
+     "unsupervised", {"protocol": "5w1s", "seeds": [0]}, "%"),
+    ("drift: streams without a change that raise an alarm, 1 % stated",
+     "drift", {"what": "false alarms, % of streams", "protocol": "stated false alarms 1 %",
+               "data": "clinc150, one domain -> clinc150, another domain"}, "%"),
+    ("drift: inputs until the alarm",
+     "drift", {"what": "delay, inputs after the change", "protocol": "stated false alarms 1 %",
+               "data": "clinc150, one domain -> clinc150, another domain"}, ""),
+)  # fmt: skip
+"""What a README says of trust: a sentence, where its row is, which row, the unit."""
+
+
+def digest() -> list[str]:
+    """One figure a line."""
+    lines = ["| what | value |", "|---|---|"]
+    for text, file, wanted, unit in DIGEST:
+        found = next(r for r in rows(file) if all(r.get(name) == value for name, value in wanted.items()))
+        lines.append(f"| {text} | {figure(found)} {unit}".rstrip() + " |")
+    return lines
+
+
+_OF = ("data", "encoder", "protocol")
+_PROMISES = {
+    "accuracy": "sets: accuracy", "raw sets hold it": "sets: raw_coverage", "shown sets hold it": "sets: coverage",
+    "labels in a shown set": "sets: set_size", "ECE": "sets: ece", "ECE before": "sets: ece before",
+    "known refused (5 % asked)": "sets: refused",
+}  # fmt: skip
+_UNKNOWN = {
+    "AUROC near": "unknown: auroc near, familiarity", "FPR95 near": "unknown: fpr95 near, familiarity",
+    "near refused": "unknown: near, refused at 5%", "known refused": "unknown: known, refused at 5%",
+}  # fmt: skip
+_FAR = {
+    f"{name} {kind}": f"unknown: {what}"
+    for kind in ("far (other alphabets or domains)", "far (kanji)", "far (Omniglot)", "far (out of scope)")
+    for name, what in (("AUROC", f"auroc {kind}, familiarity"), ("refused", f"{kind}, refused at 5%"))
+}
+_SELF = {
+    "estimate minus truth": "estimate: estimate minus truth",
+    "plain leave-one-out minus truth": "estimate: leave-one-out minus truth",
+    "interval holds truth": "estimate: interval holds truth",
+}
+_COURSE = {
+    "false alarms": "false alarms, % of streams", "changes noticed": "changes noticed, % of streams",
+    "delay, inputs": "delay, inputs after the change",
+    "before": "accuracy before the change, %, watched",
+    "during": "accuracy from the change to learning again, %, watched",
+    "after": "accuracy after learning again, %, watched",
+    "new task adopted": "new task adopted, % of relearned",
+}  # fmt: skip
+FOUR = {name: name for name in ("5w1s", "5w5s", "20w1s", "20w5s")}
 TABLES: dict[str, Callable[[], list[str]]] = {
     "omniglot": omniglot,
     "glyphs": simple("glyphs"),
     "sinusoid": sinusoid,
     "one_shot_runs": simple("one_shot_runs"),
-}
+    "photos": simple("photos"),
+    "digest": digest,
+    "promises": pivot("trust", _OF, _PROMISES),
+    "unknown": pivot("trust", _OF, _UNKNOWN),
+    "unknown_far": pivot("trust", _OF, _FAR),
+    "noise": pivot("trust", _OF, {"precision": "noise: precision", "recall": "noise: recall"}),
+    "self_estimate": pivot("trust", _OF, _SELF),
+    "evidence": simple("evidence", "what", "data", "protocol"),
+    "labelling": simple("labelling"),
+    "unlabelled": simple("unlabelled"),
+    "unsupervised": pivot("unsupervised", ("what", "data", "regime"), FOUR, key="protocol"),
+    "drift": pivot("drift", ("data", "protocol"), _COURSE),
+    "learning_on": pivot(
+        "learning_on", ("what",),
+        {"300 unseen kanji, 20w1s": "300 unseen kanji", "Omniglot, 20w1s": "omniglot test characters"},
+        key="data", where=lambda row: row["protocol"] == "20w1s",
+    ),
+    "estimators": simple("estimators"),
+    "choose": simple("choose"),
+}  # fmt: skip
 
 
 def filled(text: str) -> str:

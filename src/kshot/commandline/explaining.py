@@ -38,7 +38,7 @@ def explain(
     asked: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[INPUT]",
+            metavar="INPUT",
             help="One picture, or a table or array of rows; left out: what the task knows of itself.",
         ),
     ] = None,
