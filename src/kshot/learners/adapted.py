@@ -6,19 +6,18 @@ afresh, and `remove` equals never having seen the example.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from kshot.errors import DataError, InputWarning
+from kshot.errors import DataError
 from kshot.learners import evidence
+from kshot.learners.given import each_class, embed_read, fresh_ids, like, plain, single, some, space_of
 from kshot.learners.golden import Golden, ask, golden, guarded
 from kshot.learners.learner import Learner, evaluating
 from kshot.learners.records import save_task
@@ -31,9 +30,6 @@ from kshot.tasks.spaces import Classes, OutputSpace
 
 if TYPE_CHECKING:
     from kshot.heads import WithoutEach
-
-_CHUNK = 512
-"""Inputs encoded at a time: bounds the memory of predicting thousands."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +71,11 @@ class Adapted:
         learner.check_space(space)
         read = learner.encoder.read(inputs)
         Examples(read, targets)
-        _some(read)
+        some(read)
         space.encode(targets)
-        _each_class(space, targets)
-        embedded = _embed(learner, read, check=True)
-        names = _names(ids, len(read), ())
+        each_class(space, targets)
+        embedded = embed_read(learner, read, check=True)
+        names = fresh_ids(ids, len(read), ())
         return cls._solved(learner, space, read, targets, names, embedded, scalars)
 
     @classmethod
@@ -93,7 +89,7 @@ class Adapted:
         embedded: Tensor,
         scalars: Mapping[str, float] | None = None,
     ) -> Adapted:
-        examples = Examples(embedded, _like(embedded, space.encode(targets)))
+        examples = Examples(embedded, like(embedded, space.encode(targets)))
         solver = learner if scalars is None else learner.with_scalars(scalars)
         with torch.no_grad(), evaluating(learner):
             state = solver.solve(examples, space)
@@ -118,11 +114,11 @@ class Adapted:
             DataError: inputs that cannot be read.
             SettingError: `refused` is no share, or given and the base was never calibrated.
         """
-        return self.decode(self.outputs(_embed(self.learner, self.learner.encoder.read(inputs))), refused)
+        return self.decode(self.outputs(embed_read(self.learner, self.learner.encoder.read(inputs))), refused)
 
     def embed(self, read: Any) -> Tensor:
         """What the base computes for inputs as its encoder read them, [n, ...]: see `learner.embed`."""
-        return _embed(self.learner, read)
+        return embed_read(self.learner, read)
 
     def answer_embedded(self, embedded: Tensor) -> Any:
         """As `predict`, for inputs that were embedded by `embed`."""
@@ -169,7 +165,7 @@ class Adapted:
             UnsupportedError: the answer is not a class, or the learner cannot do without an example.
             DataError: more than one input.
         """
-        return evidence.explain(self, _embed(self.learner, self.one(inputs)))[0]
+        return evidence.explain(self, embed_read(self.learner, self.one(inputs)))[0]
 
     def one(self, inputs: Any) -> Any:
         """One input as the encoder reads it, also where the caller indexed it out of a batch.
@@ -177,7 +173,7 @@ class Adapted:
         Raises:
             DataError: more than one input, or none.
         """
-        read = self.learner.encoder.read(_single(inputs, self.learner.encoder.modality))
+        read = self.learner.encoder.read(single(inputs, self.learner.encoder.modality))
         if len(read) != 1:
             raise DataError(
                 f"explain() got {len(read)} inputs; it explains one: give inputs[:1] or [input], or use explain_many"
@@ -192,7 +188,7 @@ class Adapted:
         >>> [(told.label, told.evidence[0].id) for told in task.explain_many(torch.eye(2))]
         [('left', 'e0'), ('right', 'e1')]
         """
-        return evidence.explain(self, _embed(self.learner, self.learner.encoder.read(inputs)))
+        return evidence.explain(self, embed_read(self.learner, self.learner.encoder.read(inputs)))
 
     def leave_one_out(self) -> Any:
         """The answer to each support example by the task without it, in the order of `ids`; exact.
@@ -264,7 +260,7 @@ class Adapted:
     def precise_state(self) -> Any:
         """The state in float64, a cache: what contributions are measured against."""
         exact = evidence.precise(self.embedded)
-        examples = Examples(exact, _like(exact, self.space.encode(self.targets)))
+        examples = Examples(exact, like(exact, self.space.encode(self.targets)))
         with torch.no_grad(), evaluating(self.learner):
             return self.solver.solve(examples, self.space)
 
@@ -281,15 +277,15 @@ class Adapted:
         """
         read = self.learner.encoder.read(inputs)
         Examples(read, targets)
-        _some(read)
-        names = _names(ids, len(read), self.ids, self.removed.ids if self.removed else ())
-        more = Removed(read, targets, names, _embed(self.learner, read, check=True))
+        some(read)
+        names = fresh_ids(ids, len(read), self.ids, self.removed.ids if self.removed else ())
+        more = Removed(read, targets, names, embed_read(self.learner, read, check=True))
         return guarded(self, replace(self._joined(more), removed=self.removed), on_regression)
 
     def _joined(self, more: Removed) -> Adapted:
         """Adapted to these examples and more; what is kept aside stays behind."""
         new = list(more.targets)
-        space = _space_of(self.space, [*self.targets, *new])
+        space = space_of(self.space, [*self.targets, *new])
         space.encode(new)
         whole = Removed(self.inputs, self.targets, self.ids, self.embedded).join(more)
         return self._solved(
@@ -384,14 +380,14 @@ class Adapted:
         if len(places) == len(self):
             raise DataError(f"removing {len(places)} examples would leave none; a task needs at least one")
         left = self.without(set(places))
-        _each_class(left.space, left.targets)
+        each_class(left.space, left.targets)
         return left
 
     def without(self, places: set[int]) -> Adapted:
         """The task adapted without the examples at `places`; one class alone may be left."""
         keep = [place for place in range(len(self)) if place not in places]
         rest = Removed(self.inputs, self.targets, self.ids, self.embedded).take(keep)
-        space = _space_of(self.space, rest.targets)
+        space = space_of(self.space, rest.targets)
         return self._solved(
             self.learner, space, rest.inputs, rest.targets, rest.ids, rest.embedded, self.scalars
         )
@@ -484,10 +480,10 @@ class Adapted:
         if not isinstance(self.space, Classes):
             read = self.learner.encoder.read(inputs)
             Examples(read, targets)
-            outputs = self.outputs(_embed(self.learner, read))
+            outputs = self.outputs(embed_read(self.learner, read))
             return Checked(0, 0, [], self.space.metrics(outputs, self.space.encode(targets)))
         given = self.predict(inputs).labels
-        expected = [_plain(t) for t in targets]
+        expected = [plain(t) for t in targets]
         Examples(given, expected)
         wrong = [(i, e, g) for i, (e, g) in enumerate(zip(expected, given, strict=True)) if e != g]
         return Checked(len(expected) - len(wrong), len(expected), wrong)
@@ -521,112 +517,3 @@ class Adapted:
             include_base: also write the base, so that the file needs nothing else.
         """
         return save_task(self, Path(path), include_base)
-
-
-def _like(embedded: Tensor, encoded: Any) -> Any:
-    """Encoded targets on the device of the embeddings, numbers also in their type."""
-    if not isinstance(encoded, Tensor):
-        return encoded
-    return encoded.to(embedded.device, embedded.dtype if encoded.is_floating_point() else encoded.dtype)
-
-
-def _embed(learner: Learner, read: Any, check: bool = False) -> Tensor:
-    parts = []
-    with torch.no_grad(), evaluating(learner):
-        for start in range(0, max(len(read), 1), _CHUNK):
-            prepared = learner.prepared(read[start : start + _CHUNK])
-            if check or start == 0:
-                warn_unfamiliar(learner, prepared)
-            parts.append(learner.embed(prepared))
-    return torch.cat(parts)
-
-
-def warn_unfamiliar(learner: Learner, prepared: Tensor) -> None:
-    """Warn when inputs lie far outside what the base was trained on (its range, per statistic, and a quarter more)."""
-    if not learner.seen.numel() or not len(prepared):
-        return
-    low, high = learner.seen
-    middle = learner.encoder.profile(prepared).median(0).values.to(low)
-    reach = (high - low).clamp(min=1e-6)
-    outside = torch.maximum(low - middle, middle - high) / reach
-    worst = int(outside.argmax())
-    if float(outside[worst]) > 0.25:
-        warnings.warn(
-            f"these inputs do not look like what the base was trained on (statistic {worst} of the encoder's profile "
-            f"is {float(middle[worst]):.3g}, in training it ran from {float(low[worst]):.3g} to "
-            f"{float(high[worst]):.3g}); expect weak answers: bring them into the base's form (bright on dark, "
-            "for example), or use a base trained on such inputs",
-            InputWarning,
-            stacklevel=4,
-        )
-
-
-def _names(
-    ids: Sequence[str] | None, count: int, taken: tuple[str, ...], aside: tuple[str, ...] = ()
-) -> tuple[str, ...]:
-    if ids is None:
-        numbers = [int(name[1:]) for name in (*taken, *aside) if name[:1] == "e" and name[1:].isdigit()]
-        first = max(numbers, default=-1) + 1
-        return tuple(f"e{first + k}" for k in range(count))
-    names = tuple(str(name) for name in ids)
-    if len(names) != count:
-        raise DataError(f"{len(names)} ids came with {count} examples; give one id per example")
-    seen, kept = set(taken), set(aside)
-    for name in names:
-        if name in seen:
-            raise DataError(f"id {name!r} is used twice; every example needs an id of its own")
-        if name in kept:
-            raise DataError(
-                f"id {name!r} belongs to an example kept aside; restore({name!r}) it, forget({name!r}) it, or "
-                "choose another id"
-            )
-        seen.add(name)
-    return names
-
-
-def _single(inputs: Any, modality: str) -> Any:
-    """One input, also where the caller indexed it out of a batch."""
-    axes = (1, 2) if modality == "image" else (1,)
-    if isinstance(inputs, Tensor | np.ndarray) and inputs.ndim in axes:
-        return inputs[None]
-    return inputs
-
-
-def _some(read: Any) -> None:
-    if len(read) == 0:
-        raise DataError("0 examples were given; adapting needs at least one example per class")
-
-
-def _each_class(space: OutputSpace, targets: Any) -> None:
-    """Raise DataError unless there are two classes or more, each with an example."""
-    if not isinstance(space, Classes):
-        return
-    if len(space.labels) < 2:
-        raise DataError(
-            f"the classes are {list(space.labels)}; telling apart needs at least two: give examples of another class"
-        )
-    without = set(space.labels) - set(Classes.of(targets).labels)
-    if without:
-        raise DataError(
-            f"class {sorted(map(str, without))[0]!r} has 0 examples; each class needs at least one: "
-            "give an example of it, or leave the class out"
-        )
-
-
-def _space_of(space: OutputSpace, targets: Any) -> OutputSpace:
-    """`space` for these targets: classes that occur, in the order that adapting to them afresh gives.
-
-    An order of the caller's own stays, with new classes behind, so that removing an example never
-    shuffles the rows of a trained head.
-    """
-    if not isinstance(space, Classes):
-        return space
-    found = Classes.of(targets)
-    if list(space.labels) == sorted(space.labels):
-        return found
-    kept = [label for label in space.labels if label in found.labels]
-    return Classes((*kept, *(label for label in found.labels if label not in kept)))
-
-
-def _plain(target: Any) -> Any:
-    return target.item() if hasattr(target, "item") and getattr(target, "ndim", 0) == 0 else target

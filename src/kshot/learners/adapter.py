@@ -104,7 +104,7 @@ class Adapter(Learner):
         support, query = task.support, task.query
         if support is None or query is None:
             return super().loss(task)  # which says what is missing
-        features = self.encoder(torch.cat([support.inputs, query.inputs]))
+        features = self.encoder(self.encoder.join([support.inputs, query.inputs]))
         state = self.head.solve(features[: len(support)], support.targets, task.space.size)
         return task.space.loss(self.head.respond(state, features[len(support) :]), query.targets)
 

@@ -67,7 +67,7 @@ class ClosedForm(Learner):
         support, query = task.support, task.query
         if not self.rounds or support is None or query is None or isinstance(task.space, Numbers):
             return super().loss(task)
-        features = self.embed(torch.cat([support.inputs, query.inputs]))
+        features = self.embed(self.encoder.join([support.inputs, query.inputs]))
         grouped = _by_class(features, torch.cat([support.targets, query.targets]), task.space.size)
         shots = len(support) // task.space.size
         turns = range(0, grouped.shape[1], shots)

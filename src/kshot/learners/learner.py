@@ -134,7 +134,7 @@ class Learner(nn.Module, ABC):
             raise DataError(
                 f"task {task.name!r} lacks a support or a query; training and evaluation need both"
             )
-        embedded = self.embed(torch.cat([support.inputs, query.inputs]))
+        embedded = self.embed(self.encoder.join([support.inputs, query.inputs]))
         count = len(support)
         return self.answer_embedded(
             Task(
