@@ -123,6 +123,13 @@ def test_diff_shows_what_changed(root: Path, task: Path, tmp_path: Path) -> None
     assert figures(call("diff", task, task, "--json"))["kshot"] == 0
 
 
+def test_diff_asks_pictures_without_labels(root: Path, task: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.kshot"
+    call("add", task, root / "more", "-o", other)
+    found = figures(call("diff", task, other, root / "more" / "7", "--json"))
+    assert (found["given_asked"], found["given_different"]) == (3, 3)
+
+
 def test_diff_of_other_kinds(root: Path, task: Path, tmp_path: Path) -> None:
     rows = ProtoNet(kshot.encoders.identity(2)).adapt(torch.eye(2), ["a", "b"])
     rows.save(tmp_path / "rows.kshot", include_base=True)

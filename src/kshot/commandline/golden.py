@@ -13,6 +13,7 @@ from kshot.bundles import SUFFIX
 from kshot.commandline import sources
 from kshot.commandline.columns import Columns, InputOption, LabelOption
 from kshot.commandline.output import JSON_HELP, finish, guarded, say, show_table
+from kshot.data.folder import SUFFIXES
 from kshot.learners import Adapted
 from kshot.trust import Difference, Differences
 from kshot.trust import diff as differences
@@ -103,14 +104,18 @@ def diff(
 ) -> None:
     """Show what two versions of a task answer differently.
 
-    Both are asked the golden examples and the taught examples of either, and DATA where given. The labels
-    of DATA count as right.
+    Both are asked the golden examples and the taught examples of either, and DATA where given. Labels of DATA
+    count as right; a folder of pictures without subfolders has none.
 
     Example:  kshot diff stamps.kshot new_stamps.kshot more_stamps/
     """
     before, after = sources.task_of(first, base), sources.task_of(second, base)
     if data is None:
         found = differences(before, after)
+    elif _without_labels(Path(data)):
+        columns = Columns.asked(input, base=before.learner)
+        asked = list(questions(before.learner.encoder, [Path(data)], columns))
+        found = differences(before, after, [a.input for a in asked], ids=[a.name for a in asked])
     else:
         pool = sources.pool(data, columns=Columns.asked(input, label, before.learner))
         sources.check_fits(before.learner.encoder, pool)
@@ -119,6 +124,13 @@ def diff(
         )
     show(found, first, second)
     finish(_flat(found), as_json)
+
+
+def _without_labels(data: Path) -> bool:
+    """A folder of pictures without one subfolder per class, or a single picture."""
+    if data.is_dir():
+        return not any(entry.is_dir() for entry in data.iterdir())
+    return data.is_file() and data.suffix.lower() in SUFFIXES
 
 
 def show(found: Differences, first: str, second: str) -> None:
