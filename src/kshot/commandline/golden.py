@@ -13,6 +13,7 @@ from kshot.bundles import SUFFIX
 from kshot.commandline import sources
 from kshot.commandline.columns import Columns, InputOption, LabelOption
 from kshot.commandline.output import JSON_HELP, finish, guarded, say, show_table
+from kshot.commandline.questions import questions
 from kshot.data.folder import SUFFIXES
 from kshot.learners import Adapted
 from kshot.trust import Difference, Differences
