@@ -8,6 +8,7 @@ hence what the regression is asked to correct.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -51,9 +52,17 @@ class ClassesWithoutEach(WithoutEach):
         others = _sum_of_others(self.exponentials)[:, self.targets].T
         self.inverse_sums = 1 / (others + own)
         self.own_class = own * self.inverse_sums
+
+    @cached_property
+    def pulled(self) -> Tensor:
+        """What leaving out example i takes from every class, [n, size]; only other queries need it."""
         weighted = self.inverse * self.inverse_sums
-        self.pulled = weighted @ self.exponentials - self.inverse @ self.members
-        self.pulled_own = (self.inverse * (self.own_class - self._same())).sum(1)
+        return weighted @ self.exponentials - self.inverse @ self.members
+
+    @cached_property
+    def pulled_own(self) -> Tensor:
+        """The same for its own class, [n]."""
+        return (self.inverse * (self.own_class - self._same())).sum(1)
 
     def _same(self) -> Tensor:
         """[n, n]: whether two examples are of one class."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -54,8 +56,13 @@ class PrototypeWithoutEach(WithoutEach):
         count = shared(targets, size).to(features).unsqueeze(1)
         self.alone = count.squeeze(1) == 1
         self.means = class_means(features, targets, size)
-        self.moved = self.means[targets] + (self.means[targets] - features) / (count - 1).clamp(min=1)
-        self.distances = distances_to(torch.cat([self.means, self.moved]))
+        mine = self.means[targets]
+        self.moved = mine + (mine - features) / (count - 1).clamp(min=1)
+
+    @cached_property
+    def distances(self) -> Callable[[Tensor], Tensor]:
+        """From queries to `means` and `moved`."""
+        return distances_to(torch.cat([self.means, self.moved]))
 
     def answers(self, queries: Tensor) -> Tensor:
         scores, own = self.columns(queries)
