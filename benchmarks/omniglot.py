@@ -84,9 +84,9 @@ LEARNERS: dict[str, tuple[Make, dict[str, Any]]] = {
     "lda": (lambda: ClosedForm(encoder(), "lda", rounds=True), HEAD),
     "maml": (lambda: maml(encoder(), regime="transductive"), {**GRADIENT, "steps": 7500}),
     "fomaml": (lambda: fomaml(encoder(), regime="transductive"), {**GRADIENT, "steps": 25_000}),
-    "anil": (lambda: anil(encoder(), regime="transductive"), {**GRADIENT, "steps": 12_000}),
+    "anil": (lambda: anil(encoder(), regime="transductive"), {**GRADIENT, "steps": 10_500}),
     "meta_sgd": (lambda: meta_sgd(encoder(), regime="transductive"), {**GRADIENT, "steps": 14_000}),
-    "reptile": (lambda: reptile(encoder(), regime="transductive"), {**GRADIENT, "steps": 7_500}),
+    "reptile": (lambda: reptile(encoder(), regime="transductive"), {**GRADIENT, "steps": 6_200}),
 }
 
 
