@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import zipfile
@@ -64,10 +63,10 @@ def judge(learner: Learner, pool: Pool, shots: int, tasks: int) -> Interval:
     return evaluate(learner, source, tasks=tasks, timed=0).interval
 
 
-def cpu_seconds() -> float:
-    """Of this process and of those that it started and that ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+def cpu_seconds(run: Path) -> float:
+    """Of the training, from its log."""
+    lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return float(json.loads(lines[-1])["cpu_seconds"])
 
 
 def main() -> None:
@@ -89,14 +88,16 @@ def main() -> None:
     place = options.folder / f"photos-{options.encoder}-{options.size}-{options.each}-{options.seed}"
     folder = photos(options.folder / f"photos-{options.each}", options.each)
     pools = sources.parts(str(folder), seed=options.seed)
-    parts = {"validation": pools.validation, "test": pools.test}
+    unseen = [*pools.validation.classes, *pools.test.classes]
+    _, together = sources.pool(str(folder)).split_by(pools.train.classes, unseen)
+    parts = {"validation": pools.validation, "test": pools.test, "all unseen": together}
     start = untrained(options, pools.train, len(pools.validation.classes))
     before = {name: judge(start, pool, options.shots, options.tasks) for name, pool in parts.items()}
     print("before:", before, flush=True)
     words = command(options, folder, place.with_suffix(".kshot"))
     done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
     print(done, flush=True)
-    spent = cpu_seconds()
+    spent = cpu_seconds(place.with_suffix(".run"))
     trained = kshot.load(place.with_suffix(".kshot"))
     assert isinstance(trained, Learner)
     after = {name: judge(trained, pool, options.shots, options.tasks) for name, pool in parts.items()}

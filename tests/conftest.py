@@ -12,6 +12,7 @@ import pytest
 # Small tensors run faster on one thread, and child processes inherit it: threads of several processes
 # that share two cores wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("KSHOT_FEATURE_CACHE", "off")  # tests write no features into the home folder
 
 import torch
 

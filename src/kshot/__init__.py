@@ -9,7 +9,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from kshot import data, encoders, heads, learners, tasks, vision
+from kshot import data, encoders, heads, learners, tasks, text, vision
 from kshot.bundles import load
 from kshot.evaluation import Report, evaluate
 from kshot.learners import Adapted, Learner
@@ -41,6 +41,7 @@ __all__ = [
     "learners",
     "load",
     "tasks",
+    "text",
     "vision",
 ]
 

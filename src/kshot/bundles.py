@@ -145,6 +145,11 @@ def _make(table: Mapping[str, Any], spec: Mapping[str, Any], what: str, *first: 
     return table[spec["kind"]](*first, **spec["config"])
 
 
+def make_encoder(spec: Mapping[str, Any]) -> Encoder:
+    """The encoder of a {"kind", "config"} in a saved file, with fresh weights where it has any of its own."""
+    return cast(Encoder, _make(_ENCODERS, spec, "encoder"))
+
+
 def _task(
     manifest: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path, base: Learner | None
 ) -> Adapted:

@@ -18,10 +18,13 @@ from kshot.commandline import (
     golden,
     labelling,
     learn,
+    serving,
     use,
 )
 from kshot.commandline.output import JSON_HELP, SEED_HELP, console, finish, guarded, say
 from kshot.demo import run_demo
+from kshot.demo.service import run_service
+from kshot.errors import SettingError
 
 app = typer.Typer(
     help="Teaches software by example: train once, then learn a new task from a handful of examples. "
@@ -35,22 +38,40 @@ app = typer.Typer(
 
 @guarded
 def demo(
+    about: Annotated[
+        str, typer.Argument(help="pictures, or service: a service desk that you can talk to.")
+    ] = "pictures",
     data: Annotated[
-        Path | None, typer.Option(help="A folder that holds Omniglot, for a second kind of handwriting.")
+        Path | None,
+        typer.Option(
+            help="A folder that holds Omniglot, for a second kind of handwriting; for service, one with banking77."
+        ),
     ] = None,
     effort: Annotated[str, typer.Option(help="quick (about 4 minutes), normal or best.")] = "quick",
     seed: Annotated[int, typer.Option(help=SEED_HELP)] = 0,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the report, the base and the pictures.")
     ] = Path("demo"),
+    encoder: Annotated[
+        str | None, typer.Option(help="For service: what reads texts, for example hash:ngram.")
+    ] = None,
+    script: Annotated[
+        Path | None, typer.Option(help="For service: a file with what to say, a message a line.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
 ) -> None:
     """See it all once: train on invented characters, learn real handwriting, compare, explain, save.
 
-    Needs no data and no graphics card.
+    Needs no data and no graphics card. `kshot demo service` learns intents of a service desk from five sentences
+    each, answers what you type, and is taught by you.
 
     Example:  kshot demo
     """
+    if about not in ("pictures", "service"):
+        raise SettingError(f"demo is about {about!r}; there are pictures and service")
+    if about == "service":
+        finish(run_service(console(), data=data, spec=encoder, script=script), as_json)
+        return
     finish(run_demo(console(), out=out, effort=effort, seed=seed, data=data), as_json)
 
 
@@ -67,6 +88,9 @@ for command in (
     version,
 ):  # fmt: skip
     app.command()(command)
+app.command()(serving.serve)
+app.add_typer(serving.keys, name="keys")
+app.add_typer(serving.db, name="db")
 
 
 def main() -> None:

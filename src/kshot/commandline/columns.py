@@ -39,11 +39,13 @@ class Columns:
         label: the one of the labels; None: a usual one.
         known: the columns that the base was trained on; used where nothing was asked for and all are there, so
             that another order of columns in the file changes nothing.
+        kind: "text" where the base takes texts, whatever they look like; else "auto".
     """
 
     input: tuple[str, ...] = ()
     label: str | None = None
     known: tuple[str, ...] = ()
+    kind: str = "auto"
 
     @classmethod
     def asked(
@@ -51,7 +53,8 @@ class Columns:
     ) -> Columns:
         """From the command line, and from the card of the base."""
         known: Any = base.card.get("columns", ()) if base is not None else ()
-        return cls(tuple(input or ()), label, tuple(known))
+        texts = base is not None and base.encoder.modality == "text"
+        return cls(tuple(input or ()), label, tuple(known), "text" if texts else "auto")
 
     def of(self, table: Table) -> str | tuple[str, ...] | None:
         """What `Table.inputs` is to take."""

@@ -12,7 +12,7 @@ from kshot.commandline import sources
 from kshot.commandline.answers import Answer, answer_all, doubt
 from kshot.commandline.columns import Columns, InputOption
 from kshot.commandline.output import console, finish, guarded, say
-from kshot.commandline.questions import Question, one_question
+from kshot.commandline.questions import Question, TextOption, all_questions, one_question
 from kshot.commandline.use import BaseOption, Json, TaskArgument
 from kshot.errors import SettingError
 from kshot.evaluation.page import grid, note, page, section
@@ -46,6 +46,7 @@ def explain(
         int | None, typer.Option(help="Which row of a table or array, from 1; needed where it has several.")
     ] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Also write a page with the pictures.")] = None,
+    text: TextOption = None,
     input: InputOption = None,
     base: BaseOption = None,
     as_json: Json = False,
@@ -57,6 +58,11 @@ def explain(
     Example:  kshot explain stamps.kshot new.png --html why.html
     """
     ready = sources.task_of(task, base)
+    if text:
+        own = all_questions(ready.learner.encoder, [asked] if asked else [], text, Columns())
+        for question in own:
+            _one_answer(ready, question, html, as_json)
+        return
     if asked is None:
         if row is not None:
             raise SettingError(
@@ -76,8 +82,10 @@ def _one_answer(ready: Adapted, question: Question, html: Path | None, as_json: 
         f"Answer: {found.label}{hedge}, probability {100 * found.probability:.0f} %. The examples that decided it:"
     )
     unicode = (console().encoding or "").lower().startswith("utf")
-    for line in evidence_bars(found, most=10, unicode=unicode):
-        say(f"  {line}")
+    texts = {name: item for name, item in zip(ready.ids, ready.inputs, strict=True) if isinstance(item, str)}
+    for line, e in zip(evidence_bars(found, most=10, unicode=unicode), found.evidence, strict=False):
+        said = f"  “{_short(texts[e.id], 60)}”" if e.id in texts else ""
+        say(f"  {line}{said}")
     say(
         f"Points: how far the probability would fall without the example. {found.method[:1].upper()}{found.method[1:]}."
     )
@@ -90,6 +98,12 @@ def _one_answer(ready: Adapted, question: Question, html: Path | None, as_json: 
          **({"set": list(answer.among)} if answer.among else {}), "strongest": strongest.id,
          "contribution": strongest.contribution, "html": html}, as_json,
     )  # fmt: skip
+
+
+def _short(text: str, most: int = 2000) -> str:
+    """A text on one line, its end left out where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def _answer_page(task: Adapted, question: Question, answer: Answer, found: Explanation) -> str:
@@ -119,6 +133,8 @@ def _question(task: Adapted, question: Question, shown: Any, name: str) -> str:
             if picture
             else section("What was asked", ", ".join(f"{value:.6g}" for value in shown.tolist()))
         )
+    if isinstance(shown, str):
+        return section("What was asked", _short(shown))
     parts = attribute(task, [question.input])
     text = (
         "One window of the picture after another was covered. Green: the probability of the answer falls without it; red: it rises."

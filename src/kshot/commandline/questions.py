@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+import typer
 from torch import Tensor
 
 from kshot.commandline.columns import TABLES, Columns, is_table
 from kshot.data import Pictures, Table
 from kshot.data.folder import SUFFIXES
 from kshot.encoders import Encoder, VectorEncoder
-from kshot.errors import DataError
+from kshot.errors import DataError, SettingError
 
 ARRAYS = (".npy", ".npz")
 _USUAL = ("x", "images", "inputs", "data")
+
+
+TextOption = Annotated[
+    list[str] | None, typer.Option("--text", help="A text to ask, as it is; several times for several.")
+]
 
 
 class Question(NamedTuple):
@@ -52,6 +59,25 @@ def questions(encoder: Encoder, paths: Sequence[Path], columns: Columns) -> Iter
             yield from (Question(str(file), file) for file in _pictures(path))
         else:
             yield Question(str(path), path)
+
+
+def all_questions(
+    encoder: Encoder, paths: Sequence[Path], texts: Sequence[str], columns: Columns
+) -> Iterator[Question]:
+    """The texts given on the command line, then the inputs that `paths` hold.
+
+    Raises:
+        SettingError: neither was given, or texts for an encoder of other inputs.
+    """
+    if texts and encoder.modality != "text":
+        raise SettingError(f"--text is {texts[0]!r}, but this task takes {takes(encoder)}: give their files")
+    if not texts and not paths:
+        raise SettingError(
+            f"0 inputs were given; this task takes {takes(encoder)}: name files"
+            + (", or give --text" if encoder.modality == "text" else "")
+        )
+    named = [Question(f"text {place}", text) for place, text in enumerate(texts, 1)]
+    return itertools.chain(named, questions(encoder, paths, columns))
 
 
 def one_question(encoder: Encoder, path: Path, row: int | None, columns: Columns) -> Question:
@@ -99,7 +125,7 @@ def _pictures(folder: Path) -> list[Path]:
 def _table(encoder: Encoder, path: Path, columns: Columns) -> Iterator[Question]:
     table = Table.read(path)
     wanted = columns.of(table)
-    inputs = table.inputs(wanted)
+    inputs = table.inputs(wanted, kind=columns.kind)
     used = ", ".join(table.columns(wanted))
     if isinstance(inputs, Pictures):
         _must_be(encoder, "image", path, used, "paths of pictures")

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from kshot import encoders, learners
+from kshot import encoders, learners, text
 from kshot.data import Pool
 from kshot.data.inspect import kind_of
 from kshot.encoders import Encoder, catalogue
@@ -56,9 +56,10 @@ _WAYS = {"quick": 60, "normal": 90, "best": 90}
 _LARGE_WAYS = 20  # of a large network, whose pictures are large too
 _BATCH, _LARGE_BATCH = 240, 64  # examples of a step where all classes are trained at once
 _SIZES = {"conv4": 28, "resnet12": 84, "pixels": 28}
-_SMALL = ("conv4", "mlp", "identity")
+_SMALL = ("conv4", "mlp", "identity", "small")
 _ROWS = ("mlp", "identity")
-_USUAL = {"images": "conv4", "rows": "mlp"}
+_USUAL = {"images": "conv4", "rows": "mlp", "texts": "small"}
+_TEXT_HEADS = {"protonet": "prototype", "ridge": "ridge", "kernel_ridge": "kernel_ridge", "lda": "lda"}
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ def make_learner(name: str, encoder: Encoder, ways: int, classes: int) -> Learne
     """
     check_learner(name)
     maker, _ = LEARNERS[name]
+    if encoder.modality == "text" and name in _TEXT_HEADS:
+        return text.TextClassifier(encoder, _TEXT_HEADS[name], rounds=True)
     if flat(name):
         return maker(encoder, classes=classes)
     return maker(encoder, outputs=ways) if gradient(name) else maker(encoder)
@@ -106,7 +109,7 @@ def gradient(name: str) -> bool:
 
 
 def usual_encoder(pool: Pool) -> str:
-    """The encoder to begin with: conv4 for pictures, mlp for rows of numbers.
+    """The encoder to begin with: conv4 for pictures, mlp for rows of numbers, small for texts.
 
     Raises:
         DataError: other inputs.
@@ -114,15 +117,15 @@ def usual_encoder(pool: Pool) -> str:
     kind = kind_of(pool.inputs)
     if kind not in _USUAL:
         raise DataError(
-            f"{pool.name} holds {kind}; kshot train learns from pictures, or from rows of numbers: check with kshot "
+            f"{pool.name} holds {kind}; kshot train learns from pictures, texts, or rows of numbers: check with kshot "
             "check DATA what was found, and name the columns of a table with --input"
         )
     return _USUAL[kind]
 
 
 def make_encoder(name: str, pool: Pool, *, size: int | None, channels: int, seed: int) -> Encoder:
-    """An encoder by name, for inputs like those of `pool`: conv4, resnet12 or mlp with weights drawn from
-    `seed`, identity, or a torchvision model.
+    """An encoder by name, for inputs like those of `pool`: conv4, resnet12, mlp or a text encoder's string with
+    weights drawn from `seed`, identity, or a torchvision model.
 
     A torchvision model starts from the weights that `kshot get` has stored, where it has.
 
@@ -134,6 +137,14 @@ def make_encoder(name: str, pool: Pool, *, size: int | None, channels: int, seed
             f"encoder {name} is for {'rows of numbers' if name in _ROWS else 'pictures'}, {pool.name or 'the data'} "
             f"holds {kind_of(pool.inputs)}; choose {usual_encoder(pool)}"
         )
+    if text.is_spec(name) != (kind_of(pool.inputs) == "texts"):
+        raise SettingError(
+            f"encoder {name} is not for {kind_of(pool.inputs)}, which {pool.name or 'the data'} holds; choose "
+            f"{usual_encoder(pool)}"
+        )
+    if text.is_spec(name):
+        with drawing(torch.device("cpu"), seed, "train", "weights"):
+            return text.encoder(name)
     pixels = size or default_size(name)
     with drawing(torch.device("cpu"), seed, "train", "weights"):
         if name in _ROWS:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from kshot import encoders
+from kshot import encoders, text
 from kshot.bundles import load
 from kshot.commandline import recipes
 from kshot.commandline.columns import Columns, is_table
@@ -22,9 +22,9 @@ from kshot.seeds import drawing, generator
 from kshot.vision import omniglot
 
 DATA_HELP = (
-    "What to learn from: a folder with one subfolder of pictures per class, a .csv or .jsonl table of picture paths "
-    "or of numbers, an .npz file of arrays x and y, 'glyphs' (drawn by kshot itself), 'digits' (scikit-learn's scans), "
-    "or 'omniglot:PATH'."
+    "What to learn from: a folder with one subfolder of pictures per class, a .csv or .jsonl table of picture paths, "
+    "of numbers or of texts, an .npz file of arrays x and y, 'glyphs' (drawn by kshot itself), 'digits' "
+    "(scikit-learn's scans), or 'omniglot:PATH'."
 )
 
 
@@ -56,7 +56,7 @@ def pool(
     path, chosen = Path(data), columns or Columns()
     if path.is_file() and is_table(path):
         table = Table.read(path)
-        return table.pool(chosen.of(table), chosen.label)
+        return table.pool(chosen.of(table), chosen.label, chosen.kind)
     if path.is_file() and path.suffix.lower() == ".npz":
         return npz(path, chosen.input[0] if chosen.input else None, chosen.label)
     if chosen.input or chosen.label:
@@ -128,11 +128,14 @@ def names(source: Pool, root: Path) -> list[str] | None:
 
 
 def base_of(name: str) -> Learner:
-    """A meta-trained base by name or path, or a downloaded encoder with a new logistic layer per task.
+    """A meta-trained base by name or path, a downloaded encoder with a new logistic layer per task, or a classifier
+    on a text encoder that is named by a string.
 
     Raises:
         BundleError: not there, damaged, or an adapted task.
     """
+    if not Path(name).exists() and text.is_spec(name):
+        return text.classifier(name)
     if not Path(name).exists() and recipes.downloaded(name):
         network = encoders.torchvision(name, pretrained=True)
         with drawing(torch.device("cpu"), 0, "unused classifier"):  # the same base each time

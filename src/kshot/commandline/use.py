@@ -14,7 +14,7 @@ from kshot.commandline.answers import Answer, Skipped, answer_all, doubt, write_
 from kshot.commandline.columns import Columns, InputOption, LabelOption
 from kshot.commandline.golden import GoldenOption, OnRegressionOption, free_names, with_golden
 from kshot.commandline.output import JSON_HELP, finish, guarded, say, show_table
-from kshot.commandline.questions import questions
+from kshot.commandline.questions import TextOption, all_questions
 from kshot.commandline.shown import facts
 from kshot.errors import SettingError
 from kshot.learners import Adapted
@@ -164,12 +164,13 @@ def remove(
 def predict(
     task: TaskArgument,
     paths: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
-            help="Pictures or folders of pictures; tables of picture paths or of numbers (.csv, .tsv, .jsonl); arrays "
+            help="Pictures or folders of pictures; tables of picture paths, numbers or texts (.csv, .tsv, .jsonl); arrays "
             "(.npy, .npz)."
         ),
-    ],
+    ] = None,
+    text: TextOption = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write all answers to this file.")] = None,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Name and count unreadable inputs instead of stopping.")
@@ -184,7 +185,7 @@ def predict(
     base: BaseOption = None,
     as_json: Json = False,
 ) -> None:
-    """Answer pictures or rows of numbers with a saved task, one or many thousands.
+    """Answer pictures, texts or rows of numbers with a saved task, one or many thousands.
 
     "unknown" means: this looks like none of the classes. "or ...": with the answer, these classes hold the right
     one nine times out of ten, over tasks like those that the base was calibrated on.
@@ -193,7 +194,8 @@ def predict(
     """
     ready = sources.task_of(task, base)
     skipped = Skipped()
-    asked = questions(ready.learner.encoder, paths, Columns.asked(input, base=ready.learner))
+    columns = Columns.asked(input, base=ready.learner)
+    asked = all_questions(ready.learner.encoder, paths or [], text or [], columns)
     answers = answer_all(ready, asked, skipped if skip_unreadable else None, refused)
     shown: list[Answer] = []
     unknown = among = 0

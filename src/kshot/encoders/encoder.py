@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -45,6 +45,10 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def from_json(self, value: Any) -> Any:
         """One input out of a JSON value, as `read` takes it. Raises DataError."""
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        """Prepared inputs of several sets in one; an encoder of inputs of unequal length pads them."""
+        return torch.cat(list(parts))
 
     def fingerprint(self) -> str:
         """SHA-256 over kind, configuration, preprocessing and every weight: equal means interchangeable."""

@@ -90,11 +90,13 @@ def evidence(task: Adapted, explanation: Explanation, *, most: int = 8) -> str:
     places = {name: place for place, name in enumerate(task.ids)}
     rows = []
     for e in shown:
-        image = _image(task.inputs[places[e.id]])
+        item = task.inputs[places[e.id]]
+        image = _image(item)
+        said = f"<br>“{escape(item[:200])}”" if isinstance(item, str) else ""
         side = "for" if e.contribution >= 0 else "against"
         thumb = picture(image, f"example {e.id}", side=40) if image is not None else "<span></span>"
         rows.append(
-            f"{thumb}<span>{escape(str(e.label))} <span class='note'>{escape(e.id)}</span></span>"
+            f"{thumb}<span>{escape(str(e.label))} <span class='note'>{escape(e.id)}</span>{said}</span>"
             f'<span class="track {side}"><span class="fill" style="--share:{abs(e.contribution) / largest:.3f}">'
             f'</span></span><span class="n">{points(e.contribution, largest)} points</span>'
         )

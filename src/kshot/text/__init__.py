@@ -1,0 +1,46 @@
+"""Text: encoders by one string, classes of texts, intents with refusal."""
+
+from kshot.bundles import register_encoder, register_learner
+from kshot.text.answer_bank import AnswerBank, answers, load_answers
+from kshot.text.cache import FeatureCache
+from kshot.text.classifier import TextClassifier, classifier
+from kshot.text.entries import Entry, Reply
+from kshot.text.folder import TextModel
+from kshot.text.hashed import HashedNgrams
+from kshot.text.onnx_file import OnnxText
+from kshot.text.routing import Route, Routed, Router, load_router, router
+from kshot.text.small import SmallText
+from kshot.text.specs import encoder, is_spec
+from kshot.text.texts import FrozenText, TextEncoder, Tokens
+from kshot.text.tune import Tuned, tune
+
+for _encoder in (HashedNgrams, TextModel, OnnxText, SmallText):
+    register_encoder(_encoder)
+register_learner(TextClassifier)
+
+__all__ = [
+    "AnswerBank",
+    "Entry",
+    "FeatureCache",
+    "FrozenText",
+    "HashedNgrams",
+    "OnnxText",
+    "Reply",
+    "Route",
+    "Routed",
+    "Router",
+    "SmallText",
+    "TextClassifier",
+    "TextEncoder",
+    "TextModel",
+    "Tokens",
+    "Tuned",
+    "answers",
+    "classifier",
+    "encoder",
+    "is_spec",
+    "load_answers",
+    "load_router",
+    "router",
+    "tune",
+]

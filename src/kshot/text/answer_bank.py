@@ -1,0 +1,464 @@
+"""Answers: which of a desk's answers fits a message, by its words and its meaning, from questions and answers.
+
+An immutable value like an adapted task. The entries and the feedback are the truth; word counts and features are
+caches. So adding and removing in any order equals building afresh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional as F
+
+from kshot import storage
+from kshot.bundles import make_encoder
+from kshot.errors import BundleError, DataError, SettingError, UnsupportedError
+from kshot.tasks.spaces.sureness import checked_share
+from kshot.text.bm25 import Bm25
+from kshot.text.entries import Entry, Reply, Support, checked_entries
+from kshot.text.feedback import Feedback, Rewards, Rule, said
+from kshot.text.hashed import HashedNgrams
+from kshot.text.mixing import UNIT, USUAL_MEANING, USUAL_WORDS, Case, Mix, learn_mix
+from kshot.text.specs import encoder as encoder_of
+from kshot.text.texts import TextEncoder, read_texts
+
+_LEAST = 20
+"""Messages that a threshold is measured on at least."""
+_MEASURED = 100
+"""Own questions that it is measured on at most, so that it stays a matter of milliseconds."""
+_USUAL_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Field:
+    """One of the two fields of all entries: n texts with their owners.
+
+    Attributes:
+        texts: [n]. owner: place of each text's entry, [n], ascending. words: their counts.
+        meaning: their features of length 1, [n, d].
+    """
+
+    texts: tuple[str, ...]
+    owner: np.ndarray
+    words: Bm25 = field(repr=False)
+    meaning: np.ndarray = field(repr=False)
+
+    @classmethod
+    def empty(cls, width: int) -> Field:
+        return cls((), np.zeros(0, np.int64), Bm25.of([]), np.zeros((0, width), np.float32))
+
+    def add(self, texts: Sequence[str], owner: Sequence[int], meaning: np.ndarray) -> Field:
+        return Field(
+            (*self.texts, *texts),
+            np.concatenate([self.owner, np.asarray(owner, np.int64)]),
+            self.words.add(texts),
+            np.concatenate([self.meaning, meaning]),
+        )
+
+    def without(self, entries: np.ndarray) -> Field:
+        """The field without the texts of entries where `entries` [entries] is True."""
+        rows = np.flatnonzero(~entries[self.owner])
+        place = np.cumsum(~entries) - 1
+        texts = tuple(self.texts[row] for row in rows)
+        return Field(texts, place[self.owner[rows]], self.words.keep(rows), self.meaning[rows])
+
+    def signs(self, messages: Sequence[str], features: np.ndarray) -> np.ndarray:
+        """BM25 share and cosine of every text for every message, [m, n, 2]."""
+        return np.stack([self.words.scores(messages) / UNIT, cosines(features, self.meaning)], 2)
+
+    def best(self, signs: np.ndarray, entries: int) -> np.ndarray:
+        """Signs of texts [m, n, 2] to those of entries [m, entries, 2]: each sign of its best text; -inf: no text."""
+        out = np.full((len(signs), entries, 2), -np.inf)
+        if len(self.owner):
+            firsts = np.flatnonzero(np.diff(self.owner, prepend=-1))
+            out[:, self.owner[firsts]] = np.maximum.reduceat(signs, firsts, axis=1)
+        return out
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Products of rows [m, d] and [n, d], the same bits for one row as for many."""
+    out: np.ndarray = np.stack([b @ row for row in a]) if len(a) else np.zeros((0, len(b)))
+    return out.astype(np.float64)
+
+
+@dataclass(frozen=True)
+class AnswerBank:
+    """Answers that can be asked for. Make one with `kshot.text.answers`.
+
+    Attributes:
+        encoder: gives the meaning of texts. entries: what can be answered.
+        mix: how words and meaning, questions and answers count.
+        known: messages with an answer, for its threshold (see `with_known`).
+    """
+
+    encoder: TextEncoder
+    entries: tuple[Entry, ...]
+    mix: Mix
+    questions: Field = field(repr=False)
+    answers: Field = field(repr=False)
+    rewards: Rewards = field(repr=False)
+    known: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Names of the entries, in their order."""
+        return tuple(entry.id for entry in self.entries)
+
+    @cached_property
+    def asked(self) -> np.ndarray:
+        """Which entries have questions, [entries]."""
+        return np.array([bool(entry.questions) for entry in self.entries])
+
+    @property
+    def feedback(self) -> tuple[Feedback, ...]:
+        """What was said of replies, in order."""
+        return self.rewards.given
+
+    def __repr__(self) -> str:
+        return f"AnswerBank({len(self)} entries, {len(self.feedback)} times feedback, {self.encoder.kind})"
+
+    def ask(self, message: str, *, refused: float | None = None, supports: int = 3) -> Reply:
+        """The reply to one message; see `ask_many`."""
+        if not isinstance(message, str):
+            raise DataError(f"the message is a {type(message).__name__}; give one str, or use ask_many")
+        return self.ask_many([message], refused=refused, supports=supports)[0]
+
+    def ask_many(
+        self, messages: Any, *, refused: float | None = None, supports: int = 3, best: int = 10
+    ) -> list[Reply]:
+        """Replies to n messages, each with the texts of the bank that are nearest to it.
+
+        Args:
+            refused: share of messages with an answer that may wrongly be called unknown; None: 0.05 where the bank
+                can tell, and nothing is unknown where it cannot (see `threshold`).
+            supports: how many of the nearest texts come along. best: how many entries the ranking names.
+
+        Raises:
+            DataError: messages that are no texts.
+            SettingError: `refused` is no share. UnsupportedError: it is given, and the bank cannot tell.
+        """
+        read = read_texts(messages)
+        features = unit(self.encoder, read)
+        texts = self._text_signs(read, features)
+        moves = self.rewards.moves(features, self.ids)
+        scores = self.mix.scores(self._signs(texts)) + moves
+        least = self.threshold(refused)
+        return [
+            _reply(self, message, scores[row], moves[row], [t[row] for t in texts], least, supports, best)
+            for row, message in enumerate(read)
+        ]
+
+    def scores(self, messages: Any) -> np.ndarray:
+        """Scores of all entries for n messages, logits [n, entries]; the higher, the better they fit."""
+        read = read_texts(messages)
+        features = unit(self.encoder, read)
+        signs = self._signs(self._text_signs(read, features))
+        out: np.ndarray = self.mix.scores(signs) + self.rewards.moves(features, self.ids)
+        return out
+
+    def _text_signs(self, messages: list[str], features: np.ndarray) -> list[np.ndarray]:
+        """Signs of every question and of every answer, each [m, texts, 2]."""
+        return [part.signs(messages, features) for part in (self.questions, self.answers)]
+
+    def _signs(self, texts: list[np.ndarray]) -> np.ndarray:
+        """Signs of entries, [m, entries, 4]."""
+        parts = zip((self.questions, self.answers), texts, strict=True)
+        return np.concatenate([part.best(signs, len(self)) for part, signs in parts], 2)
+
+    def signs(self, messages: Any) -> np.ndarray:
+        """What is known of n messages and the entries, before it is mixed: [n, entries, 4], see `mixing.SIGNS`."""
+        read = read_texts(messages)
+        return self._signs(self._text_signs(read, unit(self.encoder, read)))
+
+    def add(self, entries: Any) -> AnswerBank:
+        """A new bank that has these entries too; equal to one built of all of them at once.
+
+        Raises:
+            DataError: entries that are none, or an id that is taken.
+
+        >>> import kshot
+        >>> bank = kshot.text.answers([("where is my card?", "On its way.")]).add([("what does it cost?", "Nothing.")])
+        >>> bank.ask("what are the costs?").answer
+        'Nothing.'
+        """
+        new = checked_entries(entries, self.ids)
+        first, texts = len(self), [text for entry in new for text in entry.questions]
+        features = unit(self.encoder, [*texts, *(entry.answer for entry in new)])
+        owner = [first + place for place, entry in enumerate(new) for _ in entry.questions]
+        return replace(
+            self,
+            entries=(*self.entries, *new),
+            questions=self.questions.add(texts, owner, features[: len(texts)]),
+            answers=self.answers.add(
+                [entry.answer for entry in new], range(first, first + len(new)), features[len(texts) :]
+            ),
+        )
+
+    def remove(self, ids: str | Sequence[str]) -> AnswerBank:
+        """A new bank that never had these entries, nor feedback on them.
+
+        Raises:
+            DataError: an unknown id, or no entry would be left.
+        """
+        names = [ids] if isinstance(ids, str) else list(ids)
+        gone = np.isin(np.array(self.ids, dtype=object), np.array(names, dtype=object))
+        missing = [name for name in names if name not in self.ids]
+        if missing:
+            raise DataError(f"id {missing[0]!r} is not in this bank; it has {', '.join(self.ids[:8])}")
+        if gone.all():
+            raise DataError(f"all {len(self)} entries would go; leave at least one")
+        return replace(
+            self,
+            entries=tuple(entry for entry, out in zip(self.entries, gone, strict=True) if not out),
+            questions=self.questions.without(gone),
+            answers=self.answers.without(gone),
+            rewards=self.rewards.without(names),
+        )
+
+    def learn_from(self, feedback: Any) -> AnswerBank:
+        """A new bank that has heard whether replies were good: (message, id of the reply, True or False) each.
+
+        A reward, not a label: that a reply was bad does not say which one would have been right. What was said moves
+        this reply for messages like that one, see `kshot.text.feedback`.
+
+        Raises:
+            DataError: no such triples, or an id that the bank has not.
+
+        >>> import kshot
+        >>> bank = kshot.text.answers([("close my account", "Bye."), ("block my card", "Done.")])
+        >>> reply = bank.ask("please close my card")
+        >>> taught = bank.learn_from([("please close my card", reply.id, False)])
+        >>> reply.answer, taught.ask("please close my card").answer
+        ('Done.', 'Bye.')
+        """
+        told = said(feedback)
+        known = set(self.ids)
+        for one in told:
+            if one.id not in known:
+                raise DataError(
+                    f"feedback on {one.id!r}, which is not in this bank; it has {', '.join(self.ids[:8])}"
+                )
+        if not told:
+            return self
+        features = unit(self.encoder, read_texts([one.message for one in told]))
+        return replace(self, rewards=self.rewards.add(told, features))
+
+    def forget_feedback(self, ids: str | Sequence[str]) -> AnswerBank:
+        """A new bank to which nothing was said of these entries."""
+        return replace(self, rewards=self.rewards.without([ids] if isinstance(ids, str) else list(ids)))
+
+    def with_known(self, messages: Any) -> AnswerBank:
+        """A new bank that measures its threshold on these messages, which are known to have an answer in it."""
+        return replace(self, known=tuple(read_texts(messages)))
+
+    def with_mix(self, mix: Mix) -> AnswerBank:
+        """A new bank with other weights."""
+        return replace(self, mix=mix)
+
+    def tuned(self, messages: Any = None, right: Sequence[str] | None = None) -> AnswerBank:
+        """A new bank whose weights fit messages with known answers, drawn to the weights it has.
+
+        Args:
+            messages: texts. right: id of the right entry of each. None: the bank's own questions, each left out in
+                turn, of entries that have several; the statistics of words still count it.
+
+        Raises:
+            DataError: an unknown id. UnsupportedError: no messages, and no entry has two questions.
+        """
+        if messages is None:
+            signs, owner = self._left_out()
+            if not len(owner):
+                raise UnsupportedError(
+                    f"none of {len(self)} entries has two questions, so none can be left out; give messages and right="
+                )
+        else:
+            place = {name: n for n, name in enumerate(self.ids)}
+            missing = [name for name in right or () if name not in place]
+            if right is None or missing or len(right) != len(read_texts(messages)):
+                raise DataError(
+                    f"right is {missing or right}; give the id of the right entry for each message"
+                )
+            signs, owner = self.signs(messages), np.array([place[name] for name in right])
+        cases = [Case(one, np.arange(len(self)) == own) for one, own in zip(signs, owner, strict=True)]
+        return self.with_mix(learn_mix(cases, self.mix, f"{len(cases)} messages, from {self.mix.source}"))
+
+    def _left_out(self, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Signs [m, entries, 4] of the bank's own questions without themselves, and their owners [m].
+
+        Only of entries with several questions; of more than `most`, evenly spaced ones.
+        """
+        part = self.questions
+        several = np.bincount(part.owner, minlength=len(self))[part.owner] > 1
+        rows = np.flatnonzero(several)
+        if most is not None and len(rows) > most:
+            rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
+        texts = self._text_signs([part.texts[row] for row in rows], part.meaning[rows])
+        texts[0][np.arange(len(rows)), rows] = -np.inf
+        return self._signs(texts), part.owner[rows]
+
+    def threshold(self, refused: float | None = None) -> float:
+        """The score under which a message is unknown, -inf: none is.
+
+        From scores of messages that have an answer: those given by `with_known`, else the bank's own questions, each
+        left out in turn, if there are at least 20 of entries with several. Of n such messages and a share r the
+        floor(r (n + 1))-th lowest score: a new message like them lies below with a chance of at most r.
+        """
+        share = _USUAL_SHARE if refused is None else checked_share("refused", refused)
+        found = self._known_scores
+        if len(found) < _LEAST:
+            if refused is not None:
+                raise UnsupportedError(
+                    f"refused is {refused}, and this bank has {len(found)} messages to measure that on; it takes {_LEAST}: "
+                    "give entries several questions, or messages that have an answer by with_known"
+                )
+            return -np.inf
+        place = int(share * (len(found) + 1))
+        return float(found[place - 1]) if place else -np.inf
+
+    @cached_property
+    def _known_scores(self) -> np.ndarray:
+        """Ascending best scores of messages that have an answer, a cache."""
+        if self.known:
+            return np.sort(self.scores(list(self.known)).max(1))
+        signs, _ = self._left_out(_MEASURED)
+        return np.sort(self.mix.scores(signs).max(1)) if len(signs) else np.zeros(0)
+
+    def save(self, path: str | Path) -> Path:
+        """Write entries, feedback, weights and the encoder's name, in one step; `kshot.text.load_answers` reads it."""
+        encoder = self.encoder
+        manifest = {
+            "what": "answers",
+            "encoder": {"kind": encoder.kind, "config": encoder.config()},
+            "fingerprint": encoder.fingerprint(),
+            "entries": [entry.to_json() for entry in self.entries],
+            "known": list(self.known),
+            "mix": self.mix.to_json(),
+            "feedback": self.rewards.to_json(),
+        }
+        return storage.write(Path(path), manifest, encoder.state_dict())
+
+
+def _reply(
+    bank: AnswerBank, message: str, scores: np.ndarray, moves: np.ndarray,
+    texts: list[np.ndarray], least: float, supports: int, best: int,
+) -> Reply:  # fmt: skip
+    """One reply from the scores and moves of entries [entries] and the signs of texts, each [texts, 2]."""
+    order = np.argsort(-scores, kind="stable")[: max(best, 1)]
+    first = int(order[0])
+    return Reply(
+        message=message,
+        id=bank.ids[first],
+        answer=bank.entries[first].answer,
+        unknown=bool(scores[first] < least),
+        score=float(scores[first]),
+        probability=float(1 / np.exp(scores - scores[first]).sum()),
+        learned=float(moves[first]),
+        ranking=tuple(bank.ids[place] for place in order),
+        supports=_nearest(bank, texts, supports),
+    )
+
+
+def _nearest(bank: AnswerBank, texts: list[np.ndarray], count: int) -> tuple[Support, ...]:
+    """The texts of the bank that are nearest to a message, by the bank's mix."""
+    found = []
+    for name, part, signs in zip(("question", "answer"), (bank.questions, bank.answers), texts, strict=True):
+        scores = bank.mix.part(name, signs, bank.asked[part.owner])
+        for row in np.argsort(-scores, kind="stable")[:count]:
+            words, meaning = float(signs[row, 0]) * UNIT, float(signs[row, 1])
+            own = bank.ids[part.owner[row]]
+            found.append(Support(own, name, part.texts[row], words, meaning, float(scores[row])))
+    return tuple(sorted(found, key=lambda one: -one.score)[:count])
+
+
+def unit(encoder: TextEncoder, texts: Sequence[str]) -> np.ndarray:
+    """Features of texts, of length 1, [n, d]."""
+    return F.normalize(encoder.encode(list(texts)).float(), dim=1).numpy()
+
+
+def answers(
+    entries: Any,
+    encoder: str | TextEncoder = "hash:ngram",
+    *,
+    mix: Mix | None = None,
+    rule: Rule | None = None,
+    download: bool = False,
+) -> AnswerBank:
+    """A bank of answers.
+
+    Args:
+        entries: (question or questions, answer) pairs, `Entry` objects, or mappings with id, answer and questions.
+        encoder: gives the meaning of texts; an encoder, or one named by a string (see `kshot.text.encoder`).
+        mix: how words and meaning, questions and answers count; None: what other data said for such encoders.
+        rule: how strongly feedback counts.
+
+    Raises:
+        DataError: entries that are none.
+
+    >>> import kshot
+    >>> bank = kshot.text.answers([
+    ...     (["where is my card?", "my card did not come"], "It takes five working days."),
+    ...     ("which fees are there?", "Payments are free."),
+    ... ])
+    >>> reply = bank.ask("when does the card come?")
+    >>> reply.answer, reply.supports[0].text
+    ('It takes five working days.', 'my card did not come')
+    """
+    made = encoder_of(encoder, download=download) if isinstance(encoder, str) else encoder
+    if not isinstance(made, TextEncoder):
+        raise SettingError(f"the encoder is a {type(made).__name__}; a bank of answers needs one for texts")
+    usual = USUAL_WORDS if made.kind == HashedNgrams.kind else USUAL_MEANING
+    none = Field.empty(made.features)
+    return AnswerBank(made, (), mix or usual, none, none, Rewards(rule or Rule())).add(entries)
+
+
+def load_answers(path: str | Path, *, encoder: TextEncoder | None = None) -> AnswerBank:
+    """A bank that `save` wrote.
+
+    Args:
+        encoder: the one it was made with; None: it is made anew, from the file or from where its weights lie.
+
+    Raises:
+        BundleError: no such file, a damaged one, or another encoder.
+    """
+    place = Path(path)
+    manifest, tensors = storage.read(place)
+    if manifest.get("what") != "answers":
+        raise BundleError(f"{place} holds a {manifest.get('what')!r}; load_answers opens banks of answers")
+    try:
+        made = encoder if encoder is not None else _encoder(manifest["encoder"], tensors)
+        if made.fingerprint() != manifest["fingerprint"]:
+            raise BundleError(
+                f"{place} was made with another encoder ({manifest['fingerprint'][:12]}) than {made.kind} "
+                f"({made.fingerprint()[:12]}); give the right one as encoder="
+            )
+        told = manifest["feedback"]
+        bank = answers(
+            manifest["entries"], made, mix=Mix.from_json(manifest["mix"]), rule=Rule(**told["rule"])
+        )
+        bank = bank.with_known(manifest["known"]) if manifest["known"] else bank
+        return bank.learn_from(told["given"])
+    except BundleError:
+        raise
+    except (LookupError, TypeError, ValueError, RuntimeError) as cause:
+        raise BundleError(
+            f"{place} is no bank of answers that makes sense ({cause}); save it again"
+        ) from cause
+
+
+def _encoder(spec: dict[str, Any], tensors: dict[str, Tensor]) -> TextEncoder:
+    made = make_encoder(spec)
+    if not isinstance(made, TextEncoder):
+        raise BundleError(
+            f"encoder {spec['kind']!r} takes {made.modality} inputs; answers need one for texts"
+        )
+    made.load_state_dict(tensors)
+    return made.eval()

@@ -1,0 +1,254 @@
+"""Routing: which tool, which answer, or "none of these", before anything expensive is asked.
+
+A gate in front of a language model or an agent's tools: a few sentences per route, adapted in milliseconds on the
+machine itself. An immutable value around an adapted task, so that routes are added, removed and explained like examples.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from kshot import storage
+from kshot.bundles import load
+from kshot.errors import BundleError, DataError, UnsupportedError
+from kshot.learners import Adapted, Explanation
+from kshot.learners.records import task_record
+from kshot.tasks.spaces.sureness import checked_share
+from kshot.text.classifier import TextClassifier, classifier
+from kshot.text.texts import TextEncoder, read_texts
+
+_LEAST = 20
+"""Sentences that a threshold is measured on at least."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where messages may go.
+
+    Attributes:
+        name: of the route. sentences: examples of its messages. action: what it stands for: a tool's name, an answer.
+    """
+
+    name: str
+    sentences: tuple[str, ...]
+    action: str = ""
+
+
+@dataclass(frozen=True)
+class Routed:
+    """Where one message goes.
+
+    Attributes:
+        message: the text. name: its route; None: none of them, pass it on. action: of the route.
+        nearest: the route that fits best, also where `name` is None. probability: of `nearest` among the routes.
+        score: how well it fits. threshold: the score under which a message is passed on.
+    """
+
+    message: str
+    name: str | None
+    action: str
+    nearest: str
+    probability: float
+    score: float
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Router:
+    """Routes that messages can take. Make one with `kshot.text.router`.
+
+    Attributes:
+        task: the adapted task; its classes are the routes' names. actions: of the routes that have one.
+        refused: share of messages with a route that may wrongly be passed on.
+    """
+
+    task: Adapted
+    actions: Mapping[str, str]
+    refused: float = 0.05
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the routes."""
+        return tuple(self.task.space.labels)  # type: ignore[attr-defined]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        return f"Router({len(self)} routes, {len(self.task)} sentences, {self.task.learner.encoder.kind})"
+
+    def route(self, message: str) -> Routed:
+        """Where one message goes; see `route_many`."""
+        if not isinstance(message, str):
+            raise DataError(f"the message is a {type(message).__name__}; give one str, or use route_many")
+        return self.route_many([message])[0]
+
+    def route_many(self, messages: Any) -> list[Routed]:
+        """Where n messages go.
+
+        Raises:
+            DataError: messages that are no texts.
+        """
+        read = read_texts(messages)
+        found, least = self.task.predict(read), self.threshold
+        best = found.probabilities.max(1)
+        return [
+            Routed(
+                message=text,
+                name=None if found.scores[row] < least else found.labels[row],
+                action="" if found.scores[row] < least else self.actions.get(found.labels[row], ""),
+                nearest=found.labels[row],
+                probability=float(best[row]),
+                score=float(found.scores[row]),
+                threshold=least,
+            )
+            for row, text in enumerate(read)
+        ]
+
+    @cached_property
+    def threshold(self) -> float:
+        """The score under which a message is passed on, -inf: none is.
+
+        The base's own where it was calibrated. Else from the routes' sentences, each left out in turn (exactly): of n
+        of them and a share r the floor(r (n + 1))-th lowest score; with less than 20 that have another beside them in
+        their route, nothing is passed on.
+        """
+        if self.task.knowledge is not None:
+            return self.task.knowledge.sureness.threshold(self.refused)
+        counts = Counter(self.task.targets)
+        several = np.array([counts[label] > 1 for label in self.task.targets])
+        if several.sum() < _LEAST:
+            return -np.inf
+        try:
+            scores = np.sort(self.task.leave_one_out().scores[several])
+        except UnsupportedError:  # a head that cannot do without an example
+            return -np.inf
+        place = int(self.refused * (len(scores) + 1))
+        return float(scores[place - 1]) if place else -np.inf
+
+    def with_refused(self, share: float) -> Router:
+        """The same routes with another share of messages that may wrongly be passed on."""
+        return replace(self, refused=checked_share("refused", share))
+
+    def add(self, name: str, sentences: Any, action: str = "") -> Router:
+        """A router with a new route, or with more sentences of one that it has.
+
+        Raises:
+            DataError: sentences that are no texts, or a name that is none.
+
+        >>> import kshot
+        >>> routes = {"weather": ["will it rain?", "how warm is it?"], "music": ["play a song", "next track please"]}
+        >>> gate = kshot.text.router(routes).add("lights", ["lights on", "turn the lamp off"], "tool:lights")
+        >>> gate.route("lamp on please").action
+        'tool:lights'
+        """
+        texts = read_texts(sentences)
+        label = _name(name)
+        ids = _fresh(label, len(texts), self.task.ids)
+        actions = {**self.actions, **({label: action} if action else {})}
+        return replace(
+            self,
+            task=self.task.add(texts, [label] * len(texts), ids=ids),
+            actions=MappingProxyType(actions),
+        )
+
+    def remove(self, name: str) -> Router:
+        """A router that never had this route.
+
+        Raises:
+            DataError: no such route, or less than two would be left.
+        """
+        if name not in self.names:
+            raise DataError(f"route {name!r} is not there; there are {', '.join(self.names[:12])}")
+        ids = [i for i, label in zip(self.task.ids, self.task.targets, strict=True) if label == name]
+        actions = {key: value for key, value in self.actions.items() if key != name}
+        return replace(self, task=self.task.forget(ids), actions=MappingProxyType(actions))
+
+    def why(self, message: str) -> Explanation:
+        """Which sentences decided where a message goes, and by how much."""
+        return self.task.explain(message)
+
+    def save(self, path: str | Path) -> Path:
+        """Write routes, sentences and base in one file; `kshot.text.load_router` reads it, `kshot.load` its task."""
+        manifest, tensors = task_record(self.task, include_base=True)
+        manifest["router"] = {"actions": dict(self.actions), "refused": self.refused}
+        return storage.write(Path(path), manifest, tensors)
+
+
+def router(
+    routes: Mapping[str, Sequence[str]] | Iterable[Route],
+    encoder: str | TextEncoder | TextClassifier = "hash:ngram",
+    *,
+    refused: float = 0.05,
+    download: bool = False,
+) -> Router:
+    """A router that has learned its routes.
+
+    Args:
+        routes: sentences by name, or `Route` objects, which also name an action.
+        encoder: an encoder, one named by a string (see `kshot.text.encoder`), or a base.
+        refused: share of messages with a route that may wrongly be passed on.
+
+    Raises:
+        DataError: less than two routes, a name that is there twice, or sentences that are no texts.
+
+    >>> import kshot
+    >>> gate = kshot.text.router({"weather": ["will it rain?", "how warm is it?"], "music": ["play a song"]})
+    >>> gate.route("will it be warm?").name
+    'weather'
+    """
+    base = encoder if isinstance(encoder, TextClassifier) else classifier(encoder, download=download)
+    given = [Route(name, tuple(read_texts(texts))) for name, texts in routes.items()] if isinstance(
+        routes, Mapping
+    ) else list(routes)  # fmt: skip
+    names = [_name(route.name) for route in given]
+    if len(set(names)) != len(names) or len(names) < 2:
+        raise DataError(f"routes are named {names[:12]}; give at least two, each with a name of its own")
+    texts = [text for route in given for text in read_texts(list(route.sentences))]
+    labels = [route.name for route in given for _ in route.sentences]
+    ids = [f"{route.name}-{n}" for route in given for n in range(len(route.sentences))]
+    actions = MappingProxyType({route.name: route.action for route in given if route.action})
+    return Router(base.adapt(texts, labels, ids=ids), actions, checked_share("refused", refused))
+
+
+def load_router(path: str | Path, *, base: TextClassifier | None = None) -> Router:
+    """A router that `save` wrote.
+
+    Raises:
+        BundleError: no such file, a damaged one, or one that holds no router.
+    """
+    task = load(path, base=base)
+    held = (storage.peek(Path(path)) or {}).get("router")
+    if not isinstance(task, Adapted) or not isinstance(held, dict):
+        raise BundleError(f"{path} holds no router; open it with kshot.load")
+    try:
+        return Router(
+            task, MappingProxyType(dict(held["actions"])), checked_share("refused", held["refused"])
+        )
+    except (LookupError, TypeError, ValueError) as cause:
+        raise BundleError(f"{path} is no router that makes sense ({cause}); save it again") from cause
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str) or not name.strip():
+        raise DataError(f"a route is named {name!r}; a name is a str that is not empty")
+    return name
+
+
+def _fresh(name: str, count: int, taken: Sequence[str]) -> list[str]:
+    """Ids NAME-0, NAME-1, ... that are free."""
+    used, number = set(taken), 0
+    found: list[str] = []
+    while len(found) < count:
+        if f"{name}-{number}" not in used:
+            found.append(f"{name}-{number}")
+        number += 1
+    return found

@@ -1,0 +1,139 @@
+"""Texts from the command line: tables, single texts, training a small encoder."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from kshot.cli import app
+
+ROWS = [
+    ("where is my card", "card"),
+    ("my card has not arrived", "card"),
+    ("what is the rate", "rate"),
+    ("which exchange rate do I get", "rate"),
+    ("12345", "number"),
+    ("777", "number"),
+]
+
+
+def call(*words: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def figures(result: Result) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(result.stdout.strip().splitlines()[-1])
+    return found
+
+
+def table(file: Path, rows: list[tuple[str, str]]) -> Path:
+    with file.open("w", newline="", encoding="utf-8") as out:
+        csv.writer(out).writerows([("text", "label"), *rows])
+    return file
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    call("adapt", "hash:ngram?dim=512", table(tmp_path / "in.csv", ROWS), "-o", tmp_path / "t.kshot")
+    return tmp_path / "t.kshot"
+
+
+def test_a_table_is_learned_and_asked(task: Path, tmp_path: Path) -> None:
+    out = tmp_path / "answers.csv"
+    assert figures(call("predict", task, tmp_path / "in.csv", "--csv", out, "--json"))["kshot"] == 6
+    with out.open(encoding="utf-8") as opened:
+        assert [row["label"] for row in csv.DictReader(opened)] == [label for _, label in ROWS]
+
+
+def test_numbers_in_a_column_of_texts_stay_texts(tmp_path: Path) -> None:
+    """A text base reads a column as texts, also where every text is a number or ends like a picture's name."""
+    rows = [("007", "a"), ("008", "a"), ("see photo.jpg", "b"), ("my photo.png", "b")]
+    for name, part in (("numbers", [*rows[:2], ("9", "b")]), ("pictures", [*rows[2:], ("photo", "a")])):
+        file = table(tmp_path / f"{name}.csv", part)
+        call("adapt", "hash:ngram?dim=64", file, "-o", tmp_path / "t.kshot")
+        assert figures(call("predict", tmp_path / "t.kshot", file, "--json"))["kshot"] == 3
+
+
+def test_texts_on_the_command_line(task: Path, tmp_path: Path) -> None:
+    said = call("predict", task, "--text", "is my card here", "--text", "rates", "--json")
+    assert figures(said)["kshot"] == 2
+    assert "card" in said.stdout
+    assert "name files, or give --text" in call("predict", task, code=2).output.replace("\n", " ")
+
+
+def test_explain_shows_the_sentences(task: Path, tmp_path: Path) -> None:
+    page = tmp_path / "why.html"
+    said = call("explain", task, "--text", "is my card here", "--html", page, "--json")
+    assert figures(said)["label"] == "card"
+    assert "“where is my card”" in said.stdout
+    assert "where is my card" in page.read_text(encoding="utf-8")
+
+
+def test_new_intents_are_added_and_forgotten(task: Path, tmp_path: Path) -> None:
+    more = table(tmp_path / "more.csv", [("gift vouchers please", "gift")])
+    assert figures(call("add", task, more, "--json"))["classes"] == 4
+    assert figures(call("remove", task, "more.csv:1", "--json"))["removed"] == 1
+    call("check", tmp_path / "in.csv")
+
+
+def test_an_empty_text_is_told_with_its_row(task: Path, tmp_path: Path) -> None:
+    asked = table(tmp_path / "asked.csv", [("where is it", "x"), ("  ", "x")])
+    said = call("predict", task, asked, code=2).output.replace("\n", " ")
+    assert "asked.csv:2" in said
+    assert "visible character" in said
+    assert figures(call("predict", task, asked, "--skip-unreadable", "--json"))["skipped"] == 1
+
+
+def test_an_encoder_that_is_not_there_says_what_is(tmp_path: Path) -> None:
+    file = table(tmp_path / "in.csv", ROWS)
+    assert "known are" in call("adapt", "pkg:nothing", file, code=2).output.replace("\n", " ")
+
+
+def test_a_small_encoder_is_trained(tmp_path: Path) -> None:
+    rooms = ["kitchen", "garden", "cellar", "attic", "hall", "porch", "study", "garage", "bath", "shed"]
+    rows = [
+        (f"please {verb} the {room}", room)
+        for room in rooms
+        for verb in ("clean", "paint", "light", "lock", "open")
+    ]
+    base = tmp_path / "base.kshot"
+    file = table(tmp_path / "rooms.csv", rows)
+    call(
+        "train",
+        "--data",
+        file,
+        "--encoder",
+        "small?width=16&layers=1&buckets=200",
+        "--steps",
+        3,
+        "-o",
+        base,
+        "--ways",
+        2,
+    )
+    call("adapt", base, table(tmp_path / "in.csv", ROWS), "-o", tmp_path / "t.kshot")
+    assert figures(call("predict", tmp_path / "t.kshot", "--text", "my card", "--json"))["kshot"] == 1
+    found = figures(
+        call(
+            "evaluate",
+            "hash:ngram?dim=256",
+            "--data",
+            file,
+            "--ways",
+            5,
+            "--tasks",
+            20,
+            "--queries",
+            2,
+            "--json",
+        )
+    )
+    assert found["kshot"] > 50  # by lot: 20
