@@ -23,6 +23,7 @@ class Entry:
     questions: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
+        """The entry as JSON knows it."""
         return {"id": self.id, "answer": self.answer, "questions": list(self.questions)}
 
 
