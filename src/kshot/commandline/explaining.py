@@ -126,22 +126,24 @@ def _answer_page(task: Adapted, question: Question, answer: Answer, found: Expla
 
 def _question(task: Adapted, question: Question, shown: Any, name: str) -> str:
     """What was asked, and which parts of it the answer hangs on where that can be said."""
-    picture = isinstance(shown, Tensor) and shown.ndim == 3
-    if not isinstance(task.space, Classes):
-        return (
-            section("The picture", "", gallery([shown], [name], side=140))
-            if picture
-            else section("What was asked", ", ".join(f"{value:.6g}" for value in shown.tolist()))
-        )
     if isinstance(shown, str):
         return section("What was asked", _short(shown))
-    parts = attribute(task, [question.input])
-    text = (
-        "One window of the picture after another was covered. Green: the probability of the answer falls without it; red: it rises."
+    picture = isinstance(shown, Tensor) and shown.ndim == 3
+    asked = (
+        section("The picture", "", gallery([shown], [name], side=140))
         if picture
-        else "Each number was set to its mean over the examples. Green: the probability of the answer falls; red: it rises."
+        else section("What was asked", ", ".join(f"{value:.6g}" for value in shown.tolist()))
     )
-    return section("What the answer hangs on", text, attribution_map(shown, parts))
+    if not isinstance(task.space, Classes):
+        return asked
+    covered = "One window of the picture after another was covered."
+    replaced = "Each number was set to its mean over the examples."
+    parts = section(
+        "What the answer hangs on",
+        f"{covered if picture else replaced} Green: the probability of the answer falls; red: it rises.",
+        attribution_map(shown, attribute(task, [question.input])),
+    )
+    return parts if picture else asked + parts
 
 
 def _sureness(answer: Answer) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
@@ -16,7 +17,7 @@ from rich.table import Table
 from kshot.demo.service_data import SHOTS, DeskData, desk_data
 from kshot.demo.service_table import Refusals, Score, refusals, scores, taught_router
 from kshot.errors import DataError, KshotError, MissingExtraError
-from kshot.text import Router, TextEncoder, encoder
+from kshot.text import FeatureCache, FrozenText, Router, TextEncoder, encoder
 
 HELP = """Type a message, or:
   /teach NAME: sentence | sentence | ...   a new intent, or more sentences of one
@@ -142,14 +143,26 @@ def run_service(
     Raises:
         DataError: data or a script that cannot be read.
     """
-    started = time.monotonic()
     found = desk_data(data)
     lines = _lines(console, script)
     made = _encoder(spec)
+    with TemporaryDirectory() as scratch:
+        if (
+            isinstance(made, FrozenText) and made.cache is None
+        ):  # so that learning is timed on cached features
+            made.cache = FeatureCache(Path(scratch) / "features.sqlite")
+        return _served(console, found, made, lines, echo=script is not None or not sys.stdin.isatty())
+
+
+def _served(
+    console: Console, found: DeskData, made: TextEncoder, lines: Iterable[str], *, echo: bool
+) -> dict[str, Any]:
+    """Learn, tell the figures, talk."""
+    started = time.monotonic()
     console.print(
         f"{found.name}: {len(found.intents)} intents, {SHOTS} sentences each; encoder {made.kind}. No network is used."
     )
-    made.encode([text for text, _ in found.taught])  # into the cache: learning is timed on cached features
+    made.encode([text for text, _ in found.taught])  # into the cache
     begun = time.perf_counter()
     router_ = taught_router(found, made)
     adapt_ms = 1000 * (time.perf_counter() - begun)
@@ -158,7 +171,7 @@ def run_service(
     console.print(desk.table)
     console.print(_told(shares))
     for line in lines:
-        if not sys.stdin.isatty() or script is not None:
+        if echo:
             console.print(f"> {escape(line)}")
         if not desk.hear(line):
             break
