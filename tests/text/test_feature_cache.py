@@ -91,6 +91,9 @@ def test_processes_write_at_once(tmp_path: Path) -> None:
     file = tmp_path / "f.sqlite"
     running = [writer(file, name, 20) for name in ("one", "two")]
     assert [process.wait(60) for process in running] == [0, 0]
+    for process in running:
+        assert process.stdout is not None
+        process.stdout.close()
     assert len(FeatureCache(file)) == 2 * 20 * 5 + 20
 
 
