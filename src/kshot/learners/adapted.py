@@ -76,10 +76,10 @@ class Adapted:
         each_class(space, targets)
         embedded = embed_read(learner, read, check=True)
         names = fresh_ids(ids, len(read), ())
-        return cls._solved(learner, space, read, targets, names, embedded, scalars)
+        return cls.of_embedded(learner, space, read, targets, names, embedded, scalars)
 
     @classmethod
-    def _solved(
+    def of_embedded(
         cls,
         learner: Learner,
         space: OutputSpace,
@@ -89,6 +89,7 @@ class Adapted:
         embedded: Tensor,
         scalars: Mapping[str, float] | None = None,
     ) -> Adapted:
+        """From inputs that were read, checked and embedded before, for who keeps embeddings [n, ...] beside them."""
         examples = Examples(embedded, like(embedded, space.encode(targets)))
         solver = learner if scalars is None else learner.with_scalars(scalars)
         with torch.no_grad(), evaluating(learner):

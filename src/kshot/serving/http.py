@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Query, Request, Response
 from fastapi import Path as PathParam
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -104,14 +106,36 @@ def make_key(service: Service, tenant: str, scopes: str = "read,predict,adapt") 
     return key
 
 
+class Figures:
+    """What /metrics tells of one application: requests by route and code, and how many models there are."""
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._answered = service, collections.Counter[tuple[str, str]]()
+        self._told = CollectorRegistry()
+        self._told.register(self)
+
+    def count(self, route: str, code: int) -> None:
+        """One more request was answered."""
+        self._answered[route, str(code)] += 1
+
+    def collect(self) -> Iterator[Metric]:
+        """The families, as the client library asks for them."""
+        requests = CounterMetricFamily("kshot_requests", "Requests answered", labels=["route", "code"])
+        for labels, count in self._answered.copy().items():
+            requests.add_metric(labels, count)
+        yield requests
+        yield GaugeMetricFamily("kshot_models", "Models of all tenants", value=self._service.store.count())
+
+    def text(self) -> bytes:
+        """All of it in the text format of Prometheus."""
+        return generate_latest(self._told)
+
+
 def create_app(service: Service, *, keys: bool) -> FastAPI:
     """The application. Without `keys` everybody is one tenant: only for this machine alone."""
     app = FastAPI(title="kshot", docs_url=None, redoc_url=None)
     app.add_middleware(Limited)
-    app.state.draining = False
-    registry = CollectorRegistry()
-    requests = Counter("kshot_requests", "Requests answered", ["route", "code"], registry=registry)
-    Gauge("kshot_models", "Models of all tenants", registry=registry).set_function(service.store.count)
+    figures = Figures(service)
     _errors(app)
     _models(app, service, keys)
     _questions(app, service, keys)
@@ -120,7 +144,7 @@ def create_app(service: Service, *, keys: bool) -> FastAPI:
     async def count(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
         response = await call(request)
         route = getattr(request.scope.get("route"), "path", "none")
-        requests.labels(route, response.status_code).inc()
+        figures.count(route, response.status_code)
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
@@ -130,13 +154,13 @@ def create_app(service: Service, *, keys: bool) -> FastAPI:
 
     @app.get("/readyz", include_in_schema=False)
     def readyz(response: Response) -> dict[str, bool]:
-        ready = not app.state.draining and service.store.writable()
+        ready = service.store.writable()
         response.status_code = 200 if ready else 503
         return {"ready": ready}
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:
-        return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
+        return Response(figures.text(), media_type="text/plain; version=0.0.4")
 
     return app
 

@@ -270,7 +270,7 @@ class Service:
             raise TooLarge(f"{len(set(labels))} classes; a model holds at most {MOST_CLASSES}")
         raw = learner.encoder.read([item for _, item, _ in made])
         embedded = torch.stack([x for _, _, x in made])
-        task = Adapted._solved(learner, answers, raw, labels, tuple(n for n, _, _ in made), embedded)
+        task = Adapted.of_embedded(learner, answers, raw, labels, tuple(n for n, _, _ in made), embedded)
         rows = [
             Row(name, json.dumps(label), _packed(item), _features(learner, x), self.fingerprints[base])
             for (name, item, x), label in zip(made, labels, strict=True)
