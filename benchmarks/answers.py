@@ -148,7 +148,7 @@ def _row(
         f"{bank.mix.alone}; ties count against",
         regime="inductive", value=value, low=low, high=high, p_at_1=float((found == 1).mean()),
         mix_minus_this=gain, mix_minus_this_low=gain_low, mix_minus_this_high=gain_high, mix_minus_this_p_at_1=top,
-        n_tasks=len(found), seeds=1, cpu_seconds=round(s, 2),
+        n_tasks=len(found), seeds=[0], cpu_seconds=round(s, 2),
     )  # fmt: skip
     print(f"{name:10} {what:24} {spec:26} MRR {value:.3f} P@1 {(found == 1).mean():.3f} "
           f"mix {gain:+.3f} [{gain_low:+.3f}, {gain_high:+.3f}]")  # fmt: skip
@@ -216,7 +216,7 @@ def _feedback_row(
         f"{(found.right >= 0).sum()} answerable of {len(found.right)} turns, feedback good/bad on the first reply at "
         f"every turn, from the true next turn, after ranking; mean over dialogues; {orders} orders of the stream; rule "
         f"{vars(bank.rewards.rule)} chosen on 240 other dialogues",
-        regime="inductive, online", value=value, low=low, high=high, **gain, n_tasks=len(values), seeds=orders,
+        regime="inductive, online", value=value, low=low, high=high, **gain, n_tasks=len(values), seeds=list(range(orders)),
         cpu_seconds=round(seconds, 1),
     )  # fmt: skip
     print(what, spec, f"{value:.4f} [{low:.4f}, {high:.4f}]", gain)
@@ -254,7 +254,7 @@ def speed(spec: str) -> None:
     ):
         append("answers", what=f"{what}, {spec}", data="covid_faq bank (213 entries), BANKING77 valid messages",
                protocol="CPU time on one thread, nothing cached but where it says so", regime="inductive", value=float(value),
-               low=None, high=None, unit=unit_, n_tasks=300, seeds=1, cpu_seconds=None)  # fmt: skip
+               low=None, high=None, unit=unit_, n_tasks=300, seeds=[0], cpu_seconds=None)  # fmt: skip
         print(what, spec, f"{value:.2f} {unit_}")
 
 

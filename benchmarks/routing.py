@@ -131,7 +131,7 @@ def measure(what: str, make: Callable[[Pairs], Callable[[list[str]], Answered]],
             "one at a time; MiniLM features computed before, for both; CPU time on one thread; passed on: by the router's own "
             "threshold (kshot: 5 % asked for, from its sentences; semantic-router: none by itself)",
             regime="inductive", value=100 * right.mean(), low=100 * right.mean() - half, high=100 * right.mean() + half,
-            unknown=next(iter(unknown)), **figures, lines=LINES[what], n_tasks=count, seeds=1,
+            unknown=next(iter(unknown)), **figures, lines=LINES[what], n_tasks=count, seeds=[0],
             cpu_seconds=round(learned + each * len(every) / 1000, 2),
         )  # fmt: skip
         print(
@@ -160,7 +160,7 @@ def growing(encoder: TextEncoder) -> None:
     append(
         "routing", what="kshot: a new intent, median", data="BANKING77, 76 routes and one more, 5 sentences", unit="ms",
         protocol="Router.add on features computed before; CPU time on one thread; 99th percentile beside it",
-        regime="inductive", value=median, low=float(np.min(times)), high=high, n_tasks=50, seeds=1,
+        regime="inductive", value=median, low=float(np.min(times)), high=high, n_tasks=50, seeds=[0],
         cpu_seconds=round(sum(times) / 1000, 2),
     )  # fmt: skip
     print(f"a new intent: median {median:.2f} ms, 99th percentile {high:.2f} ms")

@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,21 @@ def commit() -> str:
     return done.stdout.strip()
 
 
+FIELDS = ("what", "regime", "protocol", "seeds", "cpu_seconds")
+"""Of every row, beside what `append` knows itself."""
+
+
 def append(file: str, **row: Any) -> None:
-    """Add a row to results/FILE.jsonl."""
+    """Add a row to results/FILE.jsonl; CPU seconds, where not given, are those of this process so far.
+
+    Raises:
+        ValueError: a field of FIELDS is missing.
+    """
     RESULTS.mkdir(exist_ok=True)
+    row = {"cpu_seconds": round(time.process_time(), 1), **row}
+    missing = [name for name in FIELDS if name not in row]
+    if missing:
+        raise ValueError(f"the row lacks {', '.join(missing)}; seeds is [] where nothing is random")
     full = {
         **row,
         "command": "python -m "

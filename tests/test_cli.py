@@ -8,14 +8,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from click.testing import Result
 from typer.testing import CliRunner
 
 import kshot
+from commands import call, figures
 from kshot.cli import app
 from kshot.demo.handwriting import digits
 from kshot.explanation import png
@@ -24,20 +23,6 @@ from kshot.learners import ProtoNet, save_learner
 COMMANDS = (
     "demo", "check", "train", "evaluate", "calibrate", "adapt", "add", "remove", "restore", "forget", "retune", "choose", "predict", "explain", "suggest", "show", "diff", "rebase", "encoders", "get",
 )  # fmt: skip
-
-
-def call(*words: object, code: int = 0) -> Result:
-    """Run a command in this process; its exit code must be `code`."""
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exit_code == code, result.output
-    return result
-
-
-def figures(result: Result) -> dict[str, Any]:
-    """The JSON object of the last line; it is flat."""
-    found: dict[str, Any] = json.loads(result.stdout.strip().splitlines()[-1])
-    assert not any(isinstance(value, dict) for value in found.values())
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from click.testing import Result
 from typer.testing import CliRunner
 
 import kshot
+from commands import call, figures
 from kshot.cli import app
 from kshot.demo.handwriting import digits
 from kshot.explanation import png
 from kshot.learners import ClosedForm, Learner, ProtoNet, save_learner
-
-
-def call(*words: object, code: int = 0) -> Result:
-    """Run a command in this process; its exit code must be `code`."""
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exit_code == code, result.output
-    return result
-
-
-def figures(result: Result) -> dict[str, Any]:
-    """The JSON object of the last line."""
-    found: dict[str, Any] = json.loads(result.stdout.strip().splitlines()[-1])
-    return found
 
 
 def pictures(folder: Path, digit: int, places: range, *, label: str | None = None) -> Path:

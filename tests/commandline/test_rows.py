@@ -11,29 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import Result
 from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_digits, load_iris
-from typer.testing import CliRunner
 
 import kshot
-from kshot.cli import app
+from commands import call, figures
 from kshot.encoders import Pixels, TorchVision, identity
 from kshot.learners import ClosedForm, ProtoNet, save_learner
 
 NAMES = ("sepal length", "sepal width", "petal length", "petal width")
-
-
-def call(*words: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exit_code == code, result.output
-    return result
-
-
-def figures(result: Result) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(result.stdout.strip().splitlines()[-1])
-    return found
 
 
 def write(path: Path, head: list[str], rows: list[list[Any]]) -> Path:

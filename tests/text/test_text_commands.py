@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
-from kshot.cli import app
+from commands import call, figures
 
 ROWS = [
     ("where is my card", "card"),
@@ -21,17 +17,6 @@ ROWS = [
     ("12345", "number"),
     ("777", "number"),
 ]
-
-
-def call(*words: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exit_code == code, result.output
-    return result
-
-
-def figures(result: Result) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(result.stdout.strip().splitlines()[-1])
-    return found
 
 
 def table(file: Path, rows: list[tuple[str, str]]) -> Path:

@@ -289,7 +289,7 @@ class Adapted:
         space = space_of(self.space, [*self.targets, *new])
         space.encode(new)
         whole = Removed(self.inputs, self.targets, self.ids, self.embedded).join(more)
-        return self._solved(
+        return self.of_embedded(
             self.learner, space, whole.inputs, whole.targets, whole.ids, whole.embedded, self.scalars
         )
 
@@ -389,7 +389,7 @@ class Adapted:
         keep = [place for place in range(len(self)) if place not in places]
         rest = Removed(self.inputs, self.targets, self.ids, self.embedded).take(keep)
         space = space_of(self.space, rest.targets)
-        return self._solved(
+        return self.of_embedded(
             self.learner, space, rest.inputs, rest.targets, rest.ids, rest.embedded, self.scalars
         )
 
@@ -397,7 +397,7 @@ class Adapted:
         """The task at these scalars of the head (see `retune`); None: at those of its base."""
         if scalars == self.scalars:
             return self
-        new = self._solved(
+        new = self.of_embedded(
             self.learner, self.space, self.inputs, self.targets, self.ids, self.embedded, scalars
         )
         return replace(new, golden=self.golden, removed=self.removed)

@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kshot.encoders.encoder import tensor_bytes
 from kshot.encoders.sizes import whole
 from kshot.errors import DataError, SettingError, UnsupportedError, need
 from kshot.text.bert import Bert, load_weights
@@ -86,22 +85,7 @@ class TextModel(WindowedText):
 
     def config(self) -> dict[str, Any]:
         room = {"rank": self.rank, "blocks": self.blocks} if self.rank else {}
-        return {
-            "source": self.source,
-            "weights": self.weights,
-            "length": self.length,
-            "pooling": self.pooling,
-            "prompt": self.prompt,
-            **room,
-        }
-
-    def fingerprint(self) -> str:
-        """SHA-256 over weights, vocabulary and settings; where they lie does not matter."""
-        parts = [self.kind, self.weights, self.words, self.length, self.pooling, self.prompt]
-        digest = hashlib.sha256(json.dumps(parts).encode())
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(f"{name} {tuple(tensor.shape)}".encode() + tensor_bytes(tensor))
-        return digest.hexdigest()
+        return {"source": self.source, **super().config(), **room}
 
     def hidden(
         self, ids: Int[Tensor, "n t"], mask: Int[Tensor, "n t"]

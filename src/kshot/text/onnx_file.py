@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -66,18 +64,7 @@ class OnnxText(WindowedText):
         return OnnxText(**self.config())  # a session cannot be copied
 
     def config(self) -> dict[str, Any]:
-        return {
-            "file": self.file,
-            "weights": self.weights,
-            "length": self.length,
-            "pooling": self.pooling,
-            "prompt": self.prompt,
-        }
-
-    def fingerprint(self) -> str:
-        """SHA-256 over weights, vocabulary and settings; where they lie does not matter."""
-        parts = [self.kind, self.weights, self.words, self.length, self.pooling, self.prompt]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return {"file": self.file, **super().config()}
 
     def hidden(self, ids: Int[Tensor, "n t"], mask: Int[Tensor, "n t"]) -> Float[Tensor, "n t d"]:
         places = torch.arange(ids.shape[1]).expand_as(ids)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kshot.encoders.encoder import tensor_bytes
 from kshot.text.texts import FrozenText, Tokens, read_texts
 
 if TYPE_CHECKING:
@@ -29,13 +32,32 @@ class WindowedText(FrozenText):
     features, and a token's are taken from the window where it stands furthest from the edge.
 
     Attributes:
+        weights, words: SHA-256 of the network's file and of the vocabulary.
         length: tokens in a window, special ones included. pooling: mean, cls or max. prompt: put before each text.
     """
 
     tokenizer: Any
+    weights: str
+    words: str
     length: int
     pooling: str
     prompt: str
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "weights": self.weights,
+            "length": self.length,
+            "pooling": self.pooling,
+            "prompt": self.prompt,
+        }
+
+    def fingerprint(self) -> str:
+        """SHA-256 over weights, vocabulary and settings; where they lie does not matter."""
+        parts = [self.kind, self.weights, self.words, self.length, self.pooling, self.prompt]
+        digest = hashlib.sha256(json.dumps(parts).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(f"{name} {tuple(tensor.shape)}".encode() + tensor_bytes(tensor))
+        return digest.hexdigest()
 
     @abstractmethod
     def hidden(self, ids: Int[Tensor, "n t"], mask: Int[Tensor, "n t"]) -> Float[Tensor, "n t d"]:
