@@ -255,7 +255,7 @@ def _chosen(without: Tensor, best: Tensor, temperature: Tensor) -> tuple[np.ndar
     best class there, both [m, n]. Overwrites the scores."""
     top, answers = without.max(2)
     column = best.view(-1, 1, 1).expand(-1, without.shape[1], 1)
-    if temperature.numel() > 1 or float(temperature) != 1:  # a pass over all scores is a tenth of the time
+    if temperature.numel() > 1 or float(temperature) != 1:  # saves a pass over all scores
         without, top = without.div_(temperature), top / temperature.T
     own = (without.gather(2, column).squeeze(2) - top).exp_()
     total = without.sub_(top.unsqueeze(2)).exp_().sum(2)
