@@ -64,6 +64,23 @@ def test_add_remove_forget(service: Service, tmp_path: Path) -> None:
     assert service.predict("a", model, [[5, 5]], version=2)["predictions"][0]["label"] == "y"
 
 
+def test_what_is_forgotten_while_a_task_is_made_is_not_kept(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = service.teach("a", "rows", [*TWO, *MORE])["id"]
+    made = service._solved
+
+    def slow(*arguments: Any, **more: Any) -> Any:
+        monkeypatch.undo()
+        found = made(*arguments, **more)
+        service.forget("a", model, ["e2"])
+        return found
+
+    monkeypatch.setattr(service, "_solved", slow)
+    service.predict("a", model, [[5, 5]])
+    assert service.predict("a", model, [[5, 5]])["predictions"][0]["label"] == "y"
+
+
 def test_another_tenant_finds_nothing(service: Service) -> None:
     model = service.teach("a", "rows", TWO)["id"]
     for ask in (
@@ -165,7 +182,10 @@ def test_http(service: Service) -> None:
         assert client.post("/v1/models", json={"base": "rows"}).status_code == 422
         assert client.post("/v1/models", content=b"x" * (MOST_BODY + 1)).status_code == 413
         assert client.get("/readyz").json() == {"ready": True}
-        assert "kshot_models 1.0" in client.get("/metrics").text
+        told = client.get("/metrics").text
+        assert "kshot_models 1.0" in told
+        assert 'kshot_requests_total{code="413",route="none"} 1.0' in told
+        assert 'kshot_requests_total{code="200",route="/readyz"} 1.0' in told
         assert client.delete(place).status_code == 204
         assert client.get(place).status_code == 404
 

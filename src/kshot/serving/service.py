@@ -44,6 +44,7 @@ class Service:
         self.fingerprints = {name: fingerprint(base) for name, base in bases.items()}
         self.batcher = Batcher()
         self._cache: OrderedDict[tuple[str, str, int], Adapted] = OrderedDict()
+        self._drops = 0
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -205,16 +206,19 @@ class Service:
             if place in self._cache:
                 self._cache.move_to_end(place)
                 return self._cache[place], number
+            drops = self._drops
         told, rows = self.store.version(tenant, model, number)
         task, _ = self._solved(told.base, *self._held(told, rows), space=told.space)
         with self._lock:
-            self._cache[place] = task
+            if drops == self._drops:  # else it may hold what was forgotten while it was made
+                self._cache[place] = task
             while len(self._cache) > _CACHED:
                 self._cache.popitem(last=False)
         return task, number
 
     def _drop(self, tenant: str, model: str) -> None:
         with self._lock:
+            self._drops += 1
             for place in [p for p in self._cache if p[:2] == (tenant, model)]:
                 del self._cache[place]
 
