@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/data),)
 export KSHOT_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test check slow results clean
+.PHONY: demo test check slow results clean bench-setup
 
 .venv/.demo: pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -37,5 +37,8 @@ check: .venv/.test
 results: .venv/.test
 	$(BIN)/python -m benchmarks.tables
 
+bench-setup: .venv/.test
+	$(BIN)/python -m benchmarks.setup_peers
+
 clean:
-	rm -rf .venv build dist demo runs
+	rm -rf .venv .venv-bench build dist demo runs
