@@ -199,7 +199,7 @@ def test_every_route_needs_a_key_and_foreign_is_404(service: Service) -> None:
     app = create_app(service, keys=True)
     bodies = {
         "predict": {"inputs": [[0, 0]]}, "explain": {"input": [0, 0]}, "check": {"examples": TWO},
-        "examples": {"examples": MORE}, "rebase": {"base": "rows"},
+        "examples": {"examples": MORE}, "rebase": {"base": "rows"}, "rename": {"from": "x", "to": "z"},
     }  # fmt: skip
     with TestClient(app) as client:
         asked = 0
@@ -209,6 +209,10 @@ def test_every_route_needs_a_key_and_foreign_is_404(service: Service) -> None:
                 body = bodies.get(path.rsplit("/", 1)[-1])
                 if path == "/v1/models" and verb == "post":
                     body = {"base": "rows", "examples": TWO}
+                if verb == "patch":
+                    body = {"name": "new"}
+                if verb == "delete" and path.endswith("/examples"):
+                    real += "?id=e0"
                 assert client.request(verb, real, json=body).status_code == 401, (verb, path)
                 if "{model}" in path:
                     head = {"Authorization": f"Bearer {other}"}

@@ -46,6 +46,10 @@ class Encoder(nn.Module, ABC):
     def from_json(self, value: Any) -> Any:
         """One input out of a JSON value, as `read` takes it. Raises DataError."""
 
+    def to_json(self, item: Any) -> Any:
+        """One input in raw form as the JSON value that `from_json` takes."""
+        return item.tolist() if isinstance(item, Tensor) else item
+
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         """Prepared inputs of several sets in one; an encoder of inputs of unequal length pads them."""
         return torch.cat(list(parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import IO, Any
 
@@ -54,6 +55,16 @@ def picture_tensor(picture: Any, name: str = "an image") -> Tensor:
 def read_picture(path: str | os.PathLike[str] | IO[bytes], name: str | None = None) -> Tensor:
     """A picture file, or its open bytes, to uint8 [1 or 3, height, width]. Raises DataError, naming the file."""
     return picture_tensor(open_picture(path, name or str(path)), name or str(path))
+
+
+def png(image: Tensor) -> bytes:
+    """A tensor [1, 2, 3 or 4, height, width], uint8 or floats in 0..1, as the bytes of a PNG file."""
+    pixels = image if image.dtype == torch.uint8 else (image.clamp(0, 1) * 255).round().to(torch.uint8)
+    pixels = pixels[:1] if len(pixels) == 2 else pixels
+    rows = pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)
+    written = io.BytesIO()
+    need("PIL.Image", "vision").fromarray(rows.contiguous().cpu().numpy()).save(written, "PNG")
+    return written.getvalue()
 
 
 def _opaque(picture: Any) -> Any:

@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 
 from kshot.errors import KshotError, UserError
 from kshot.serving.faults import Denied, ServingError, TooLarge
+from kshot.serving.page import add_page
 from kshot.serving.service import Service
 
 MOST_BODY = 20 * 2**20
@@ -139,6 +140,7 @@ def create_app(service: Service, *, keys: bool) -> FastAPI:
     _errors(app)
     _models(app, service, keys)
     _questions(app, service, keys)
+    add_page(app, service, lambda scope: Depends(_tenant(service, keys, scope)))
 
     @app.middleware("http")
     async def count(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -21,7 +21,8 @@ from kshot.encoders import Encoder
 from kshot.errors import DataError, need
 from kshot.learners import Adapted, Learner
 from kshot.learners.given import each_class, space_of
-from kshot.learners.records import fingerprint
+from kshot.learners.records import fingerprint, task_record
+from kshot.serving import lessons
 from kshot.serving.batcher import Batcher
 from kshot.serving.faults import Conflict, NotFound, TooLarge
 from kshot.serving.store import Row, Store, Version
@@ -149,11 +150,61 @@ class Service:
     def explain(self, tenant: str, model: str, value: Any) -> dict[str, Any]:
         """Which examples decided the answer to one input."""
         task, number = self.task(tenant, model, None)
-        told = task.explain(decoded(task.learner.encoder, [value]))
-        pieces = [
-            {"id": e.id, "label": e.label, "contribution": float(e.contribution)} for e in told.evidence[:20]
-        ]
-        return {"label": told.label, "evidence": pieces, "version": number}
+        embedded = self.batcher.embed(task.learner, decoded(task.learner.encoder, [value]))
+        return {**lessons.reasons(task, embedded), "version": number}
+
+    def quality(self, tenant: str, model: str) -> dict[str, Any]:
+        """How well the classes are told apart, see `lessons.quality`."""
+        task, number = self.task(tenant, model, None)
+        return {**lessons.quality(task), "version": number}
+
+    def example(self, tenant: str, model: str, example: str) -> dict[str, Any]:
+        """An example of the newest version, with its input as it would be posted. Raises NotFound."""
+        told, rows = self.store.version(tenant, model)
+        for row in rows:
+            if row.id == example:
+                value = self._base(told.base).encoder.to_json(_unpacked(row.input))
+                return {"id": row.id, "label": json.loads(row.label), "input": value}
+        raise NotFound(f"example {example!r} is not in version {told.version} of model {model}")
+
+    def restore(self, tenant: str, model: str, version: int, *, match: int | None = None) -> dict[str, Any]:
+        """A new version with the examples of an older one: undo. Raises NotFound, Conflict."""
+        before, _ = self.store.version(tenant, model)
+        _matching(match, before)
+        older, rows = self.store.version(tenant, model, version)
+        task, _ = self._solved(older.base, *self._held(older, rows), space=older.space)
+        fresh = self._version(model, before.version + 1, older.base, task)
+        self.store.put_version(tenant, fresh, [], expected=before.version)
+        return _told(fresh, task)
+
+    def relabel(
+        self, tenant: str, model: str, old: str, new: str, *, match: int | None = None
+    ) -> dict[str, Any]:
+        """A new version in which class `old` is called `new`; where there is a `new` already the two become one.
+
+        Its examples get new ids, because those of older versions stay as they were.
+        """  # fmt: skip
+        before, rows = self.store.version(tenant, model)
+        _matching(match, before)
+        held, labels = self._held(before, rows)
+        if old not in labels:
+            raise NotFound(f"model {model} has no class {old!r}")
+        first, moved = self.store.next_id(tenant, model), [k for k, y in enumerate(labels) if y == old]
+        for place, k in enumerate(moved):
+            held[k], labels[k] = (f"e{first + place}", *held[k][1:]), _label(new)
+        task, made = self._solved(before.base, held, labels, space=before.space)
+        version = self._version(model, before.version + 1, before.base, task)
+        self.store.put_version(tenant, version, [made[k] for k in moved], expected=before.version)
+        return _told(version, task)
+
+    def bundle(self, tenant: str, model: str) -> bytes:
+        """The newest version as a .kshot file with its base inside, for `kshot.load`."""
+        return storage.pack(*task_record(self.task(tenant, model, None)[0], include_base=True))
+
+    def rename(self, tenant: str, model: str, name: str) -> dict[str, Any]:
+        """Give a model another name. Raises NotFound."""
+        self.store.rename(tenant, model, name)
+        return self.show(tenant, model)
 
     def check(self, tenant: str, model: str, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """How many of these examples are answered as labelled."""

@@ -215,6 +215,16 @@ class Store:
         self.change(work)
         self._purge()
 
+    def rename(self, tenant: str, model: str, name: str) -> None:
+        """Give a model another name. Raises NotFound."""
+
+        def work(connection: Connection) -> None:
+            here = (MODELS.c.tenant == tenant, MODELS.c.id == model)
+            if not connection.execute(update(MODELS).where(*here).values(name=name)).rowcount:
+                raise NotFound(f"no model {model}")
+
+        self.change(work)
+
     def drop(self, tenant: str, model: str) -> None:
         """Delete a model with everything of it. Raises NotFound."""
 
