@@ -14,7 +14,7 @@ from sqlalchemy import text
 import kshot
 from kshot.errors import DataError
 from kshot.serving.faults import Conflict, Corrupt, KeyReused, NotFound
-from kshot.serving.http import MOST_BODY, create_app, make_key
+from kshot.serving.http import create_app
 from kshot.serving.service import Service
 from kshot.serving.store import Store
 
@@ -180,49 +180,12 @@ def test_http(service: Service) -> None:
         assert late.headers["content-type"] == "application/problem+json"
         assert client.post("/v1/models", json={"base": "none", "examples": TWO}).status_code == 404
         assert client.post("/v1/models", json={"base": "rows"}).status_code == 422
-        assert client.post("/v1/models", content=b"x" * (MOST_BODY + 1)).status_code == 413
+        assert client.post("/v1/models", content=b"x" * (service.limits.body_bytes + 1)).status_code == 413
         assert client.get("/readyz").json() == {"ready": True}
         told = client.get("/metrics").text
         assert "kshot_models 1.0" in told
         assert 'kshot_requests_total{code="413",route="none"} 1.0' in told
-        assert 'kshot_requests_total{code="200",route="/readyz"} 1.0' in told
+        assert 'route="/readyz"' not in told
+        assert 'kshot_requests_total{code="200",route="/v1/models/{model}"} 1.0' in told
         assert client.delete(place).status_code == 204
         assert client.get(place).status_code == 404
-
-
-def test_every_route_needs_a_key_and_foreign_is_404(service: Service) -> None:
-    from fastapi.testclient import TestClient
-
-    mine, other = make_key(service, "a"), make_key(service, "b")
-    reader = make_key(service, "a", "read")
-    model = service.teach("a", "rows", TWO)["id"]
-    app = create_app(service, keys=True)
-    bodies = {
-        "predict": {"inputs": [[0, 0]]}, "explain": {"input": [0, 0]}, "check": {"examples": TWO},
-        "examples": {"examples": MORE}, "rebase": {"base": "rows"}, "rename": {"from": "x", "to": "z"},
-    }  # fmt: skip
-    with TestClient(app) as client:
-        asked = 0
-        for path, verbs in client.get("/openapi.json").json()["paths"].items():
-            real = path.format(model=model, example="e0", version=1) if "{" in path else path
-            for verb in verbs:
-                body = bodies.get(path.rsplit("/", 1)[-1])
-                if path == "/v1/models" and verb == "post":
-                    body = {"base": "rows", "examples": TWO}
-                if verb == "patch":
-                    body = {"name": "new"}
-                if verb == "delete" and path.endswith("/examples"):
-                    real += "?id=e0"
-                assert client.request(verb, real, json=body).status_code == 401, (verb, path)
-                if "{model}" in path:
-                    head = {"Authorization": f"Bearer {other}"}
-                    assert client.request(verb, real, json=body, headers=head).status_code == 404, (
-                        verb,
-                        path,
-                    )
-                asked += 1
-        assert asked >= 11
-        shown = client.get(f"/v1/models/{model}", headers={"Authorization": f"Bearer {mine}"})
-        assert shown.json()["n_examples"] == 2
-        refused = client.delete(f"/v1/models/{model}", headers={"Authorization": f"Bearer {reader}"})
-        assert refused.status_code == 403

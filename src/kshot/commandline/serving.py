@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,10 +15,11 @@ keys = typer.Typer(help="Keys of the service.", no_args_is_help=True)
 db = typer.Typer(help="The database of the service.", no_args_is_help=True)
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Folder of the store.")]
 _HERE = ("127.0.0.1", "::1", "localhost")
+_LOCAL_NAMES = ("127.0.0.1", "[::1]", "localhost")
 
 
 def _service(folder: Path, bases: dict[str, Any]) -> Any:
-    for module in ("sqlalchemy", "fastapi", "uvicorn", "prometheus_client"):
+    for module in ("sqlalchemy", "fastapi", "uvicorn", "httptools", "prometheus_client", "pydantic_settings"):
         need(module, "serve")
     from kshot.serving.service import Service
     from kshot.serving.store import Store
@@ -33,30 +35,63 @@ def serve(
     host: Annotated[str, typer.Option(help="Another than 127.0.0.1 needs keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Where to listen.")] = 8000,
     data_dir: DataDir = Path("kshot-data"),
+    threads: Annotated[int, typer.Option(help="Processor threads of one encoding.")] = 1,
+    log: Annotated[bool, typer.Option(help="Write a JSON line per request to standard error.")] = False,
 ) -> None:
-    """Serve bases over HTTP: post examples, get a model, ask it.
+    """Serve bases over HTTP: post examples, get a model, ask it. Open http://127.0.0.1:8000 to teach by hand.
 
-    Example:  kshot serve --base glyphs --port 8000 --data-dir data
+    A spec is a bundled base (glyphs), your own .kshot file, a text encoder (hash:ngram), or the name of a
+    downloaded network. Limits are environment variables such as KSHOT_BODY_BYTES; see docs/serve.md.
+
+    Example:  kshot serve --base glyphs --base desk=hash:ngram --port 8000 --data-dir data
     """
     from kshot.commandline import sources
 
-    pairs = [item.partition("=") for item in base or ["glyphs"]]
-    service = _service(data_dir, {name: sources.base_of(spec or name) for name, _, spec in pairs})
+    bases = {name: sources.base_of(spec) for name, spec in named(base or ["glyphs"])}
+    service = _service(data_dir, bases)
     try:
         with_keys = service.store.has_keys()
         if host not in _HERE and not with_keys:
             raise SettingError(
                 f"host is {host!r} and there are no keys; make one first: kshot keys create TENANT, or stay on 127.0.0.1"
             )
-        import uvicorn
+        import torch
 
-        from kshot.serving.http import create_app
+        from kshot.serving.http import create_app, server
 
-        app = create_app(service, keys=with_keys)
-        say(f"kshot serves {', '.join(service.bases)} at http://{host}:{port}")
-        uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=8)
+        torch.set_num_threads(threads)
+        if log:
+            server.log_requests()
+        app = create_app(service, keys=with_keys, hosts=None if with_keys else _LOCAL_NAMES)
+        who = "keys are needed" if with_keys else "for this machine alone, without keys"
+        say(f"kshot serves {', '.join(service.bases)} at http://{host}:{port} ({who}); Ctrl-C stops it")
+        server.serve(app, host, port)
     finally:
         service.close()
+
+
+def named(bases: list[str]) -> list[tuple[str, str]]:
+    """Names and specs of `--base`.
+
+    Raises:
+        SettingError: a name that cannot stand in a request, or one that is given twice.
+
+    >>> named(["glyphs", "desk=hash:ngram"])
+    [('glyphs', 'glyphs'), ('desk', 'hash:ngram')]
+    """
+    found: dict[str, str] = {}
+    for item in bases:
+        name, given, spec = item.partition("=")
+        if not given:
+            name, spec = (Path(item).name.removesuffix(".kshot") if item.endswith(".kshot") else item), item
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}", name):
+            raise SettingError(
+                f"base name {name!r}: 1 to 64 letters, digits, '.', '_', ':' or '-'; give one: --base NAME={spec}"
+            )
+        if name in found:
+            raise SettingError(f"base name {name!r} is given twice; give each its own: --base NAME={spec}")
+        found[name] = spec
+    return list(found.items())
 
 
 @keys.command("create")

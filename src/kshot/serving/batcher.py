@@ -1,11 +1,15 @@
-"""Inputs of requests that wait at the same time are encoded together, whatever task they ask."""
+"""Inputs of requests that wait at the same time are encoded together, whatever task they ask.
+
+Nobody waits for company, and there is no thread in between: who comes while nothing is encoded encodes what has
+gathered, its own first; who comes meanwhile is served by the next round, which the first of the waiting leads.
+So a lone request changes no thread, and under load a round takes at most 8.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import threading
-from concurrent.futures import Future
+import time
+from collections import deque
 from typing import Any
 
 import torch
@@ -14,18 +18,38 @@ from torch import Tensor
 from kshot.learners import Learner
 from kshot.learners.learner import evaluating
 from kshot.serving.faults import Busy
+from kshot.serving.observing import Observed
 
 _MOST = 8
-_Item = tuple[Learner, Tensor, "Future[Tensor]"]
+
+
+class _Waiting:
+    """One request's inputs on their way through the encoder."""
+
+    def __init__(self, learner: Learner, prepared: Tensor) -> None:
+        self.learner, self.prepared = learner, prepared
+        self.turn = threading.Event()
+        self.since = time.perf_counter()
+        self.found: Tensor | None = None
+        self.fault: Exception | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.found is not None or self.fault is not None
 
 
 class Batcher:
-    """One thread that encodes. It never waits for company: it takes what has gathered, at most 8 requests."""
+    """Encodes for many threads.
 
-    def __init__(self, room: int = 1024) -> None:
-        self._queue: queue.Queue[_Item | None] = queue.Queue(room)
-        self._thread = threading.Thread(target=self._run, name="kshot-encoder", daemon=True)
-        self._thread.start()
+    Args:
+        room: requests that may wait. observed: where waiting times and batch sizes are counted.
+    """
+
+    def __init__(self, room: int = 1024, observed: Observed | None = None) -> None:
+        self._room, self._observed = room, observed
+        self._lock = threading.Lock()
+        self._queue: deque[_Waiting] = deque()
+        self._led = False
 
     def embed(self, learner: Learner, read: Any) -> Tensor:
         """Embeddings of inputs as read, [n, ...]; equal to encoding them alone within 1e-5.
@@ -33,46 +57,64 @@ class Batcher:
         Raises:
             Busy: too many requests wait.
         """
-        done: Future[Tensor] = Future()
-        try:
-            self._queue.put_nowait((learner, learner.prepared(read), done))
-        except queue.Full:
-            raise Busy(f"{self._queue.maxsize} requests wait already; try again in a second") from None
-        return done.result()
+        mine = _Waiting(learner, learner.prepared(read))
+        with self._lock:
+            if len(self._queue) >= self._room:
+                raise Busy(f"{self._room} requests wait already; try again in a second")
+            self._queue.append(mine)
+            leads, self._led = not self._led, True
+        if not leads:
+            mine.turn.wait()
+        if not mine.done:
+            self._lead()
+        if mine.fault is not None:
+            raise mine.fault
+        assert mine.found is not None
+        return mine.found
 
     def close(self) -> None:
-        """Encode what waits, then stop."""
-        self._queue.put(None)
-        self._thread.join()
+        """Nothing is left to stop: the last request has taken its answer with it."""
 
-    def _run(self) -> None:
-        stopping = False
-        while not stopping:
-            batch = [self._queue.get()]
-            with contextlib.suppress(queue.Empty):
-                while len(batch) < _MOST:
-                    batch.append(self._queue.get_nowait())
-            stopping = any(item is None for item in batch)
-            groups: dict[int, list[_Item]] = {}
-            for item in batch:
-                if item is not None:
-                    groups.setdefault(id(item[0]), []).append(item)
-            for group in groups.values():
-                _encode(group)
+    def _lead(self) -> None:
+        """Encode what has gathered, hand it out, and pass the lead to the first of those that wait."""
+        with self._lock:
+            batch = [self._queue.popleft() for _ in range(min(_MOST, len(self._queue)))]
+        try:
+            self._encode(batch)
+        finally:
+            with self._lock:
+                following = self._queue[0] if self._queue else None
+                self._led = following is not None
+            for waiting in (*batch, following):
+                if waiting is not None:
+                    waiting.turn.set()
+
+    def _encode(self, batch: list[_Waiting]) -> None:
+        if self._observed is not None:
+            now = time.perf_counter()
+            self._observed.batch_size.observe(len(batch))
+            for waiting in batch:
+                self._observed.queue_seconds.observe(now - waiting.since)
+        groups: dict[int, list[_Waiting]] = {}
+        for waiting in batch:
+            groups.setdefault(id(waiting.learner), []).append(waiting)
+        for group in groups.values():
+            _together(group)
 
 
-def _encode(group: list[_Item]) -> None:
-    learner = group[0][0]
+def _together(group: list[_Waiting]) -> None:
+    learner = group[0].learner
     try:
+        prepared = [waiting.prepared for waiting in group]
         with torch.no_grad(), evaluating(learner):
-            found = learner.embed(learner.encoder.join([prepared for _, prepared, _ in group]))
-        parts = torch.split(found, [len(prepared) for _, prepared, _ in group])
+            found = learner.embed(prepared[0] if len(group) == 1 else learner.encoder.join(prepared))
+        parts = torch.split(found, [len(one) for one in prepared])
     except Exception as cause:
         if len(group) == 1:
-            group[0][2].set_exception(cause)
+            group[0].fault = cause
         else:  # one bad input must not fail its neighbours
-            for item in group:
-                _encode([item])
+            for waiting in group:
+                _together([waiting])
         return
-    for (_, _, done), part in zip(group, parts, strict=True):
-        done.set_result(part)
+    for waiting, part in zip(group, parts, strict=True):
+        waiting.found = part

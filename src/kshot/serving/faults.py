@@ -35,6 +35,24 @@ class Denied(ServingError):
     status = 401
 
 
+class Forbidden(ServingError):
+    """The key lacks the scope, or the request comes from where it must not."""
+
+    status = 403
+
+
+class MatchMissing(ServingError):
+    """This server changes a model only with If-Match."""
+
+    status = 428
+
+
+class StillRunning(ServingError):
+    """The first request with this idempotency key has no answer yet."""
+
+    status = 409
+
+
 class TooLarge(ServingError):
     """More bytes, pixels or examples than the limits allow."""
 
@@ -42,9 +60,13 @@ class TooLarge(ServingError):
 
 
 class Busy(ServingError):
-    """The queue is full."""
+    """The queue is full, or too much is asked at once; `seconds` later it may go."""
 
     status = 503
+
+    def __init__(self, message: str, seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class Corrupt(ServingError):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
-import io
 import json
 import secrets
 import threading
@@ -17,19 +15,19 @@ import torch
 from torch import Tensor
 
 from kshot import storage
-from kshot.encoders import Encoder
-from kshot.errors import DataError, need
+from kshot.errors import DataError
 from kshot.learners import Adapted, Learner
 from kshot.learners.given import each_class, space_of
 from kshot.learners.records import fingerprint, task_record
 from kshot.serving import lessons
 from kshot.serving.batcher import Batcher
 from kshot.serving.faults import Conflict, NotFound, TooLarge
+from kshot.serving.inputs import decoded, label_of, name_of
+from kshot.serving.limits import Limits
+from kshot.serving.observing import Observed
 from kshot.serving.store import Row, Store, Version
 from kshot.tasks.spaces import space_from_json
 
-MOST_EXAMPLES, MOST_CLASSES, MOST_INPUTS = 1000, 200, 256
-MOST_LABEL, MOST_TEXT, MOST_IMAGE, MOST_PIXELS = 200, 20_000, 8 * 2**20, 25_000_000
 _CACHED = 512
 
 
@@ -38,12 +36,14 @@ class Service:
 
     Args:
         store: where models stay. bases: what a request may name as `base`.
+        limits: how much a request may hold; from the environment if not given.
     """
 
-    def __init__(self, store: Store, bases: Mapping[str, Learner]) -> None:
+    def __init__(self, store: Store, bases: Mapping[str, Learner], limits: Limits | None = None) -> None:
         self.store, self.bases = store, dict(bases)
+        self.limits, self.observed = limits or Limits(), Observed()
         self.fingerprints = {name: fingerprint(base) for name, base in bases.items()}
-        self.batcher = Batcher()
+        self.batcher = Batcher(self.limits.queue, self.observed)
         self._cache: OrderedDict[tuple[str, str, int], Adapted] = OrderedDict()
         self._drops = 0
         self._lock = threading.Lock()
@@ -71,20 +71,45 @@ class Service:
         if mark and (found := self.store.answered(tenant, *mark)) is not None:
             return dict(json.loads(found))
         learner = self._base(base)
+        name_of(name, self.limits)
         task, rows = self._solved(base, *self._read(learner, examples, 0))
         version = self._version("m_" + _word(), 1, base, task)
         answer = _told(version, task)
         said = self.store.put_version(tenant, version, rows, name=name, key=mark, answer=json.dumps(answer))
         return dict(json.loads(said))
 
+    def teach_read(
+        self,
+        tenant: str,
+        base: str,
+        read: Any,
+        labels: list[Any],
+        *,
+        space: Any,
+        mark: tuple[str, str] | None,
+    ) -> dict[str, Any]:
+        """As `teach`, from inputs that the base's encoder has read; `mark` is a key with a digest of the request."""
+        if mark and (found := self.store.answered(tenant, *mark)) is not None:
+            return dict(json.loads(found))
+        learner = self._base(base)
+        known = [label_of(label, self.limits) for label in labels]
+        embedded = _rounded(learner, self.batcher.embed(learner, read))
+        made = [(f"e{k}", item, row) for k, (item, row) in enumerate(zip(read, embedded, strict=True))]
+        task, rows = self._solved(base, made, known, space=json.dumps(space))
+        version = self._version("m_" + _word(), 1, base, task)
+        said = self.store.put_version(
+            tenant, version, rows, key=mark, answer=json.dumps(_told(version, task))
+        )
+        return dict(json.loads(said))
+
     def predict(
         self, tenant: str, model: str, inputs: Sequence[Any], *, version: int | None = None
     ) -> dict[str, Any]:
         """{"predictions": one per input, "version"}; inputs of concurrent requests are encoded together."""
-        if not 0 < len(inputs) <= MOST_INPUTS:
-            raise TooLarge(f"{len(inputs)} inputs; a request holds 1 to {MOST_INPUTS}")
+        if not 0 < len(inputs) <= self.limits.inputs:
+            raise TooLarge(f"{len(inputs)} inputs; a request holds 1 to {self.limits.inputs}")
         task, number = self.task(tenant, model, version)
-        read = decoded(task.learner.encoder, inputs)
+        read = decoded(task.learner.encoder, inputs, self.limits)
         answer = task.answer_embedded(self.batcher.embed(task.learner, read))
         return {"predictions": answer.to_json(), "version": number}
 
@@ -135,22 +160,31 @@ class Service:
         self.store.put_version(tenant, version, [], expected=before.version)
         return _told(version, task)
 
-    def forget(self, tenant: str, model: str, ids: Sequence[str]) -> dict[str, Any]:
+    def forget(
+        self, tenant: str, model: str, ids: Sequence[str], *, match: int | None = None
+    ) -> dict[str, Any]:
         """Leave nothing of examples, in no version and no file."""
-        self.store.model(tenant, model)
+        self._match(tenant, model, match)
         self.store.forget(tenant, model, ids, _space_left)
         self._drop(tenant, model)
         return self.show(tenant, model)
 
-    def delete(self, tenant: str, model: str) -> None:
+    def _match(self, tenant: str, model: str, match: int | None) -> None:
+        """Raise NotFound where there is no such model, Conflict where it is at another version."""
+        version = self.store.model(tenant, model)["version"]
+        if match is not None and match != version:
+            raise Conflict(f"model {model} is at version {version}, not {match}; read it again")
+
+    def delete(self, tenant: str, model: str, *, match: int | None = None) -> None:
         """Delete a model and all that was stored of it."""
+        self._match(tenant, model, match)
         self.store.drop(tenant, model)
         self._drop(tenant, model)
 
     def explain(self, tenant: str, model: str, value: Any) -> dict[str, Any]:
         """Which examples decided the answer to one input."""
         task, number = self.task(tenant, model, None)
-        embedded = self.batcher.embed(task.learner, decoded(task.learner.encoder, [value]))
+        embedded = self.batcher.embed(task.learner, decoded(task.learner.encoder, [value], self.limits))
         return {**lessons.reasons(task, embedded), "version": number}
 
     def quality(self, tenant: str, model: str) -> dict[str, Any]:
@@ -167,23 +201,32 @@ class Service:
                 return {"id": row.id, "label": json.loads(row.label), "input": value}
         raise NotFound(f"example {example!r} is not in version {told.version} of model {model}")
 
-    def restore(self, tenant: str, model: str, version: int, *, match: int | None = None) -> dict[str, Any]:
+    def restore(
+        self, tenant: str, model: str, version: int, *, match: int | None = None, key: str | None = None
+    ) -> dict[str, Any]:
         """A new version with the examples of an older one: undo. Raises NotFound, Conflict."""
+        mark = (key, _digest("restore", model, version, match)) if key else None
+        if mark and (found := self.store.answered(tenant, *mark)) is not None:
+            return dict(json.loads(found))
         before, _ = self.store.version(tenant, model)
         _matching(match, before)
         older, rows = self.store.version(tenant, model, version)
         task, _ = self._solved(older.base, *self._held(older, rows), space=older.space)
         fresh = self._version(model, before.version + 1, older.base, task)
-        self.store.put_version(tenant, fresh, [], expected=before.version)
-        return _told(fresh, task)
+        answer = json.dumps(_told(fresh, task))
+        said = self.store.put_version(tenant, fresh, [], expected=before.version, key=mark, answer=answer)
+        return dict(json.loads(said))
 
     def relabel(
-        self, tenant: str, model: str, old: str, new: str, *, match: int | None = None
+        self, tenant: str, model: str, old: Any, new: Any, *, match: int | None = None, key: str | None = None
     ) -> dict[str, Any]:
         """A new version in which class `old` is called `new`; where there is a `new` already the two become one.
 
         Its examples get new ids, because those of older versions stay as they were.
         """  # fmt: skip
+        mark = (key, _digest("relabel", model, old, new, match)) if key else None
+        if mark and (found := self.store.answered(tenant, *mark)) is not None:
+            return dict(json.loads(found))
         before, rows = self.store.version(tenant, model)
         _matching(match, before)
         held, labels = self._held(before, rows)
@@ -191,19 +234,23 @@ class Service:
             raise NotFound(f"model {model} has no class {old!r}")
         first, moved = self.store.next_id(tenant, model), [k for k, y in enumerate(labels) if y == old]
         for place, k in enumerate(moved):
-            held[k], labels[k] = (f"e{first + place}", *held[k][1:]), _label(new)
+            held[k], labels[k] = (f"e{first + place}", *held[k][1:]), label_of(new, self.limits)
         task, made = self._solved(before.base, held, labels, space=before.space)
         version = self._version(model, before.version + 1, before.base, task)
-        self.store.put_version(tenant, version, [made[k] for k in moved], expected=before.version)
-        return _told(version, task)
+        said = self.store.put_version(
+            tenant, version, [made[k] for k in moved], expected=before.version, key=mark,
+            answer=json.dumps(_told(version, task)),
+        )  # fmt: skip
+        return dict(json.loads(said))
 
     def bundle(self, tenant: str, model: str) -> bytes:
         """The newest version as a .kshot file with its base inside, for `kshot.load`."""
         return storage.pack(*task_record(self.task(tenant, model, None)[0], include_base=True))
 
-    def rename(self, tenant: str, model: str, name: str) -> dict[str, Any]:
-        """Give a model another name. Raises NotFound."""
-        self.store.rename(tenant, model, name)
+    def rename(self, tenant: str, model: str, name: str, *, match: int | None = None) -> dict[str, Any]:
+        """Give a model another name. Raises NotFound, Conflict."""
+        self._match(tenant, model, match)
+        self.store.rename(tenant, model, name_of(name, self.limits))
         return self.show(tenant, model)
 
     def check(self, tenant: str, model: str, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -222,17 +269,24 @@ class Service:
             "version": number,
         }
 
-    def rebase(self, tenant: str, model: str, base: str) -> dict[str, Any]:
+    def rebase(
+        self, tenant: str, model: str, base: str, *, match: int | None = None, key: str | None = None
+    ) -> dict[str, Any]:
         """A new version of the same examples on another base, computed from the inputs."""
+        mark = (key, _digest("rebase", model, base, match)) if key else None
+        if mark and (found := self.store.answered(tenant, *mark)) is not None:
+            return dict(json.loads(found))
         before, old = self.store.version(tenant, model)
+        _matching(match, before)
         learner = self._base(base)
         items = [_unpacked(row.input) for row in old]
         embedded = self.batcher.embed(learner, learner.encoder.read(items))
         made = [(row.id, item, x) for row, item, x in zip(old, items, embedded, strict=True)]
         task, _ = self._solved(base, made, [json.loads(row.label) for row in old], space=before.space)
         version = self._version(model, before.version + 1, base, task)
-        self.store.put_version(tenant, version, [], expected=before.version)
-        return _told(version, task)
+        answer = json.dumps(_told(version, task))
+        said = self.store.put_version(tenant, version, [], expected=before.version, key=mark, answer=answer)
+        return dict(json.loads(said))
 
     def show(self, tenant: str, model: str, version: int | None = None) -> dict[str, Any]:
         """What there is to know of a model."""
@@ -282,10 +336,10 @@ class Service:
         self, learner: Learner, examples: Sequence[Mapping[str, Any]], first: int
     ) -> tuple[list[tuple[str, Any, Tensor]], list[Any]]:
         """New examples as (id, raw input, embedding), and their labels."""
-        if not 0 < len(examples) <= MOST_EXAMPLES:
-            raise TooLarge(f"{len(examples)} examples; a request holds 1 to {MOST_EXAMPLES}")
-        labels = [_label(example["label"]) for example in examples]
-        read = decoded(learner.encoder, [example["input"] for example in examples])
+        if not 0 < len(examples) <= self.limits.examples:
+            raise TooLarge(f"{len(examples)} examples; a request holds 1 to {self.limits.examples}")
+        labels = [label_of(example["label"], self.limits) for example in examples]
+        read = decoded(learner.encoder, [example["input"] for example in examples], self.limits)
         embedded = _rounded(learner, self.batcher.embed(learner, read))
         items = zip(read, embedded, strict=True)
         return [(f"e{first + k}", item, row) for k, (item, row) in enumerate(items)], labels
@@ -312,8 +366,8 @@ class Service:
         self, base: str, made: Sequence[tuple[str, Any, Tensor]], labels: list[Any], space: str | None = None
     ) -> tuple[Adapted, list[Row]]:
         learner = self._base(base)
-        if len(made) > MOST_EXAMPLES:
-            raise TooLarge(f"{len(made)} examples; a model holds at most {MOST_EXAMPLES}")
+        if len(made) > self.limits.examples:
+            raise TooLarge(f"{len(made)} examples; a model holds at most {self.limits.examples}")
         answers = (
             learner.guess_space(labels)
             if space is None
@@ -321,8 +375,8 @@ class Service:
         )
         learner.check_space(answers)
         each_class(answers, labels)
-        if getattr(answers, "size", 0) > MOST_CLASSES:
-            raise TooLarge(f"{len(set(labels))} classes; a model holds at most {MOST_CLASSES}")
+        if getattr(answers, "size", 0) > self.limits.classes:
+            raise TooLarge(f"{len(set(labels))} classes; a model holds at most {self.limits.classes}")
         raw = learner.encoder.read([item for _, item, _ in made])
         embedded = torch.stack([x for _, _, x in made])
         task = Adapted.of_embedded(learner, answers, raw, labels, tuple(n for n, _, _ in made), embedded)
@@ -336,46 +390,6 @@ class Service:
         return Version(
             model, number, base, self.fingerprints[base], json.dumps(task.space.to_json()), task.ids
         )
-
-
-def decoded(encoder: Encoder, values: Sequence[Any]) -> Any:
-    """JSON values as inputs, refused before they are decoded where they are too large.
-
-    Raises:
-        TooLarge: bytes, pixels or characters over the limit. DataError: no such input.
-    """
-    for value in values:
-        if encoder.modality == "image" and isinstance(value, str):
-            _check_image(value)
-        elif isinstance(value, str) and len(value) > MOST_TEXT:
-            raise TooLarge(f"a text of {len(value)} characters; at most {MOST_TEXT}")
-    return encoder.read([encoder.from_json(value) for value in values])
-
-
-def _check_image(value: str) -> None:
-    if len(value) > MOST_IMAGE * 4 // 3 + 100:
-        raise TooLarge(f"an image of {len(value) * 3 // 4} bytes; at most {MOST_IMAGE}")
-    image = need("PIL.Image", "vision")
-    try:
-        data = base64.b64decode(
-            value.partition(",")[2] if value.startswith("data:") else value, validate=True
-        )
-        with image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"]) as picture:
-            width, height = picture.size
-    except (binascii.Error, OSError, SyntaxError, ValueError, image.DecompressionBombError) as cause:
-        raise DataError(
-            f"an image input cannot be read ({cause}); send a PNG, JPEG or WEBP as base64"
-        ) from None
-    if width * height > MOST_PIXELS:
-        raise TooLarge(f"an image of {width} x {height} pixels; at most {MOST_PIXELS}")
-
-
-def _label(label: Any) -> Any:
-    if isinstance(label, str) and (len(label) > MOST_LABEL or not label.isprintable() or not label):
-        raise DataError(f"label {label[:40]!r}: 1 to {MOST_LABEL} characters, no control characters")
-    if not isinstance(label, str | int | float | bool | list):
-        raise DataError(f"label {label!r} is a {type(label).__name__}; send a string or a number")
-    return label
 
 
 def _packed(item: Any) -> bytes:

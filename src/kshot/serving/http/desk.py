@@ -1,0 +1,143 @@
+"""Takes a request to the service and its answer back: threads, JSON, ETags, idempotency."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from fastapi import Response
+
+from kshot.errors import UserError
+from kshot.serving.faults import Conflict, MatchMissing, StillRunning
+from kshot.serving.limits import Limits
+from kshot.serving.service import Service
+
+_PATIENCE = 10.0
+_ASKING, _TEACHING = 6, 4
+
+
+class Desk:
+    """Runs the service's methods in threads, so that slow lessons leave room for questions.
+
+    Args:
+        service: whose methods are run. limits: whether changes must name the version they are meant for.
+    """
+
+    def __init__(self, service: Service, limits: Limits) -> None:
+        self.service, self.limits = service, limits
+        self._asking = ThreadPoolExecutor(_ASKING, "kshot-ask")
+        self._teaching = ThreadPoolExecutor(_TEACHING, "kshot-teach")
+        self._running: dict[tuple[str, str], list[Any]] = {}
+
+    def close(self) -> None:
+        """Let the threads go when their work is done."""
+        self._asking.shutdown(wait=False)
+        self._teaching.shutdown(wait=False)
+
+    async def ask(self, method: Callable[..., Any], *given: Any, **named: Any) -> Response:
+        """The answer of a method that changes nothing."""
+        work = partial(_answered, method, given, named, 200)
+        return await asyncio.get_running_loop().run_in_executor(self._asking, work)
+
+    async def study(self, method: Callable[..., Any], *given: Any, **named: Any) -> Response:
+        """As `ask`, for what may take long."""
+        work = partial(_answered, method, given, named, 200)
+        return await asyncio.get_running_loop().run_in_executor(self._teaching, work)
+
+    async def change(
+        self,
+        tenant: str,
+        key: str | None,
+        method: Callable[..., Any],
+        *given: Any,
+        status: int = 201,
+        **named: Any,
+    ) -> Response:
+        """The answer of a method that changes a model; one request at a time for one idempotency key, which the
+        method gets too.
+
+        Raises:
+            StillRunning: the first request with this key is not done after ten seconds.
+        """
+        work = partial(_answered, method, given, named if key is None else {**named, "key": key}, status)
+        if key is None:
+            return await asyncio.get_running_loop().run_in_executor(self._teaching, work)
+        turn = self._running.setdefault((tenant, key), [asyncio.Lock(), 0])
+        turn[1] += 1
+        try:
+            await asyncio.wait_for(turn[0].acquire(), _PATIENCE)
+        except TimeoutError:
+            raise StillRunning(
+                f"the first request with Idempotency-Key {key!r} still runs; ask again later"
+            ) from None
+        finally:
+            turn[1] -= 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._teaching, work)
+        finally:
+            turn[0].release()
+            if not turn[1]:
+                self._running.pop((tenant, key), None)
+
+    def match(self, if_match: str | None) -> int | None:
+        """The version that an If-Match header names; None: any.
+
+        Raises:
+            MatchMissing: there must be one. Conflict: a weak ETag, which never matches. UserError: no ETag at all.
+        """
+        if if_match is None:
+            if self.limits.match_required:
+                raise MatchMissing(
+                    "this server changes a model only with If-Match; send the ETag you read, or *"
+                )
+            return None
+        value = if_match.strip()
+        if value == "*":
+            return None
+        if value.startswith("W/"):
+            raise Conflict(f"If-Match is {if_match!r}; a weak ETag never matches: send it as it came")
+        number = value.strip('"')
+        if not number.isdecimal() or len(number) > 9:
+            raise UserError(
+                f"If-Match is {if_match!r}; send the ETag of the model, a version number in quotes"
+            )
+        return int(number)
+
+
+def _answered(
+    method: Callable[..., Any], given: tuple[Any, ...], named: Mapping[str, Any], status: int
+) -> Response:
+    told = method(*given, **named)
+    if isinstance(told, Response):
+        return told
+    if told is None:
+        return Response(status_code=204)
+    response = Response(as_json(told), status, media_type="application/json")
+    if "id" in told and "version" in told:
+        response.headers["ETag"] = f'"{told["version"]}"'
+        if status == 201:
+            response.headers["Location"] = f"/v1/models/{told['id']}"
+    return response
+
+
+def as_json(value: Any) -> bytes:
+    """JSON bytes; what JSON has no number for becomes null."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, allow_nan=False).encode()
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False).encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,85 @@
+"""A saved task comes in as a file's bytes: checked whole before one of them is believed."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kshot import storage
+from kshot.errors import BundleError, DataError
+from kshot.serving.faults import NotFound, TooLarge
+from kshot.serving.service import Service
+
+_MAGIC = b'"__metadata__":{"kshot":"'
+
+
+def take_in(service: Service, tenant: str, data: bytes, *, key: str | None = None) -> dict[str, Any]:
+    """A new model of the examples in a .kshot file of a task, whose base must be served here.
+
+    The base's weights, where the file carries them, are not read. Examples get new ids, in their order; those
+    that were kept aside stay behind.
+
+    Raises:
+        BundleError: no saved task, damaged, or changed by hand. NotFound: its base is not served.
+        TooLarge: its header or its examples are over the limits. DataError: numbers that are not finite.
+    """
+    manifest, tensors = checked(service, data)
+    name = _base_of(service, manifest)
+    encoder = service.bases[name].encoder
+    items = _items(manifest, tensors)
+    if [encoder.digest(item) for item in items] != list(manifest["digests"]):
+        raise BundleError("an example of the file does not fit its content hash; save the task again")
+    return service.teach_read(
+        tenant, name, encoder.read(items), list(manifest["targets"]), space=manifest["space"],
+        mark=(key, hashlib.sha256(data).hexdigest()) if key else None,
+    )  # fmt: skip
+
+
+def checked(service: Service, data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Manifest and tensors of a saved task's bytes, after the checks that need no base.
+
+    Raises:
+        BundleError, TooLarge, DataError: as `take_in`.
+    """
+    size = int.from_bytes(data[:8], "little")
+    if size > service.limits.header_bytes:
+        raise TooLarge(f"the file's header says {size} bytes; at most {service.limits.header_bytes}")
+    if len(data) < 8 + size or _MAGIC not in data[8 : 8 + min(size, 64)]:
+        raise BundleError(
+            f"{len(data)} bytes were sent that are no .kshot file; send the bytes that task.save wrote"
+        )
+    manifest, tensors = storage.unpack(data, "the posted file")
+    if manifest.get("what") != "task":
+        raise BundleError(f"the posted file holds a {str(manifest.get('what'))[:40]!r}; send a saved task")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise DataError(
+                f"tensor {name[:80]!r} of the posted file holds NaN or infinity; every number must be finite"
+            )
+    return manifest, tensors
+
+
+def _base_of(service: Service, manifest: dict[str, Any]) -> str:
+    wanted = str(manifest["base"]["fingerprint"])
+    if "scalars" in manifest:
+        raise BundleError(
+            f"the task was retuned ({sorted(manifest['scalars'])[:4]}); at_scalars(None) is what is served"
+        )
+    for name, own in service.fingerprints.items():
+        if own == wanted:
+            return name
+    raise NotFound(
+        f"the task's base {str(manifest['base'].get('name'))[:80]!r} ({wanted[:12]}) is not served; rebase the task to one "
+        f"of {sorted(service.bases)} before you send it"
+    )
+
+
+def _items(manifest: dict[str, Any], tensors: dict[str, Tensor]) -> list[Any]:
+    if manifest["inputs"] == "stacked":
+        return list(tensors["inputs"])
+    if manifest["inputs"] == "single":
+        return [tensors[f"inputs/{place}"] for place in range(len(manifest["ids"]))]
+    return list(manifest["inputs"])
