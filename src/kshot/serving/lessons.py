@@ -61,9 +61,9 @@ def reasons(task: Adapted, embedded: Tensor) -> dict[str, Any]:
     told = evidence.explain(task, embedded)[0]
     answer = task.answer_embedded(embedded)
     return {
+        **answer.to_json()[0],
         "label": told.label,
         "probability": told.probability,
-        "unknown": bool(answer.unknown[0]),
         "method": told.method,
         "evidence": [
             {"id": e.id, "label": e.label, "contribution": float(e.contribution)}
