@@ -42,6 +42,7 @@ _LEARNERS: dict[str, type[Learner]] = {
         learners.ClosedForm,
         learners.ProtoNet,
         learners.GradientLearner,
+        learners.Located,
         learners.NeuralProcess,
         learners.Transfer,
     )

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from signals import Runs, Signals, Steps
 from torch import Tensor
 
 from kshot import encoders, learners
 from kshot.bundles import SavedExamples
 from kshot.data import Episodes, Mixed, Pool, Sinusoids, Unlabelled
 from kshot.encoders import Encoder
-from kshot.learners import Adapter, ClosedForm, GradientLearner, Learner, ProtoNet
+from kshot.learners import Adapter, ClosedForm, GradientLearner, Learner, Located, ProtoNet
 from kshot.tasks import NWayKShot, TaskSource, VariableWayShot
 from kshot.tasks.spaces import (
     Actions,
@@ -94,6 +95,9 @@ LEARNERS = [
     Case("no step", lambda: gradient(rows(), steps=0), ROWS),
     Case("neural process", lambda: learners.NeuralProcess(rows(), width=8), ROWS),
     Case("neural process, numbers", lambda: learners.NeuralProcess(line(), dims=1, width=8), LINES),
+    Case("located", lambda: Located(Steps(4), Runs()), Signals()),
+    Case("located, one length, adapting", lambda: Located(Steps(4), Runs(shift=True)), Signals(even=True)),
+    Case("located, ridge", lambda: Located(Steps(4), Runs(), "ridge"), Signals()),
     Case("transfer, logistic", lambda: learners.Transfer(rows(), 3), ROWS),
     Case("transfer, ridge", lambda: learners.Transfer(rows(), 3, "ridge"), ROWS),
     Case("transfer, fine-tuned", lambda: learners.Transfer(rows(), 3, "fine_tune", steps=5, rate=0.1), ROWS),

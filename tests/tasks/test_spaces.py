@@ -55,7 +55,7 @@ def test_spans_are_decoded_greedily_without_overlap() -> None:
     answer = PEOPLE.decode(FOUND)
     assert [[s[:3] for s in found] for found in answer.spans] == [[(0, 5, "person"), (9, 12, "place")], []]
     assert answer.spans[0][0].probability == pytest.approx(0.8)
-    assert answer.to_json()[1] == {"spans": []}
+    assert answer.to_json()[1] == {"spans": [], "unknown": []}
 
 
 def test_a_span_inside_another_is_dropped_and_texts_do_not_meet() -> None:

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Shaped
+    from jaxtyping import Float
 
+Prepared = Any
+"""Inputs as the network takes them: a tensor [n, ...], or a list of n tensors of unequal size."""
 Read = Any
 """Inputs as read: a tensor [n, ...], or a list of n tensors or strings; nothing is lost yet."""
 
@@ -28,6 +30,8 @@ class Encoder(nn.Module, ABC):
 
     kind: ClassVar[str]
     modality: ClassVar[str]
+    chunk: ClassVar[int] = 512
+    """Inputs encoded at a time: bounds the memory of predicting thousands."""
     features: int
 
     @abstractmethod
@@ -39,8 +43,9 @@ class Encoder(nn.Module, ABC):
         """Check what the user gave and bring it into one raw form. Raises DataError."""
 
     @abstractmethod
-    def prepare(self, inputs: Read) -> Shaped[Tensor, "n ..."]:
-        """Raw form to the network's input, a float tensor [n, ...]. Call it once."""
+    def prepare(self, inputs: Read) -> Prepared:
+        """Raw form to the network's input, a float tensor [n, ...], or a list of n tensors where they are of unequal
+        size. Call it once."""
 
     @abstractmethod
     def from_json(self, value: Any) -> Any:
@@ -50,9 +55,11 @@ class Encoder(nn.Module, ABC):
         """One input in raw form as the JSON value that `from_json` takes."""
         return item.tolist() if isinstance(item, Tensor) else item
 
-    def join(self, parts: Sequence[Tensor]) -> Tensor:
-        """Prepared inputs of several sets in one; an encoder of inputs of unequal length pads them."""
-        return torch.cat(list(parts))
+    def join(self, parts: Sequence[Any]) -> Any:
+        """Prepared inputs of several sets in one; an encoder of inputs of unequal length pads or lists them."""
+        if all(isinstance(part, Tensor) for part in parts) and len({part.shape[1:] for part in parts}) == 1:
+            return torch.cat(list(parts))
+        return [item for part in parts for item in part]
 
     def fingerprint(self) -> str:
         """SHA-256 over kind, configuration, preprocessing and every weight: equal means interchangeable."""
@@ -62,8 +69,10 @@ class Encoder(nn.Module, ABC):
             digest.update(tensor_bytes(tensor))
         return digest.hexdigest()
 
-    def profile(self, prepared: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n statistics"]:
+    def profile(self, prepared: Any) -> Float[Tensor, "n statistics"]:
         """Coarse statistics of prepared inputs, [n, statistics]; used to notice unfamiliar inputs."""
+        if isinstance(prepared, list):
+            return torch.cat([self.profile(item.unsqueeze(0)) for item in prepared])
         flat = prepared.flatten(1)
         return torch.stack([flat.mean(1), flat.std(1, correction=0)], 1)
 

@@ -5,6 +5,8 @@ from kshot.learners.adapter import Adapter
 from kshot.learners.closed_form import ClosedForm
 from kshot.learners.gradient import GradientLearner
 from kshot.learners.learner import Learner, Movement
+from kshot.learners.localiser import Candidates, Localiser, register_localiser
+from kshot.learners.located import Located
 from kshot.learners.neural_process import NeuralProcess
 from kshot.learners.protonet import ProtoNet
 from kshot.learners.recipes import anil, boil, fine_tuning, fomaml, maml, meta_sgd, reptile
@@ -17,12 +19,15 @@ __all__ = [
     "Adapted",
     "Adapter",
     "BaseRecord",
+    "Candidates",
     "Checked",
     "ClosedForm",
     "Evidence",
     "Explanation",
     "GradientLearner",
     "Learner",
+    "Localiser",
+    "Located",
     "Movement",
     "NeuralProcess",
     "ProtoNet",
@@ -37,6 +42,7 @@ __all__ = [
     "fomaml",
     "maml",
     "meta_sgd",
+    "register_localiser",
     "reptile",
     "save_learner",
 ]

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from kshot.errors import DataError
 from kshot.learners import evidence
 from kshot.learners.given import each_class, embed_read, fresh_ids, like, plain, single, some, space_of
 from kshot.learners.golden import Golden, ask, golden, guarded
-from kshot.learners.learner import Learner, evaluating
+from kshot.learners.learner import Embedded, Learner, evaluating
 from kshot.learners.records import save_task
 from kshot.learners.removed import Removed, places_of
 from kshot.learners.results import Checked, Explanation, Rebased, Retuned
@@ -30,6 +29,7 @@ from kshot.tasks.spaces import Classes, OutputSpace
 
 if TYPE_CHECKING:
     from kshot.heads import WithoutEach
+    from kshot.learners.located_evidence import Without
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Adapted:
     inputs: Any
     targets: Any
     ids: tuple[str, ...]
-    embedded: Tensor = field(repr=False)
+    embedded: Embedded = field(repr=False)
     state: Any = field(repr=False)
     golden: Golden | None = field(default=None, repr=False)
     removed: Removed | None = field(default=None, repr=False)
@@ -86,10 +86,10 @@ class Adapted:
         inputs: Any,
         targets: Any,
         ids: tuple[str, ...],
-        embedded: Tensor,
+        embedded: Embedded,
         scalars: Mapping[str, float] | None = None,
     ) -> Adapted:
-        """From inputs that were read, checked and embedded before, for who keeps embeddings [n, ...] beside them."""
+        """From inputs that were read, checked and embedded before, for who keeps embeddings beside them."""
         examples = Examples(embedded, like(embedded, space.encode(targets)))
         solver = learner if scalars is None else learner.with_scalars(scalars)
         with torch.no_grad(), evaluating(learner):
@@ -117,15 +117,15 @@ class Adapted:
         """
         return self.decode(self.outputs(embed_read(self.learner, self.learner.encoder.read(inputs))), refused)
 
-    def embed(self, read: Any) -> Tensor:
-        """What the base computes for inputs as its encoder read them, [n, ...]: see `learner.embed`."""
+    def embed(self, read: Any) -> Any:
+        """What the base computes for inputs as its encoder read them (`Embedded`): see `learner.embed`."""
         return embed_read(self.learner, read)
 
-    def answer_embedded(self, embedded: Tensor) -> Any:
+    def answer_embedded(self, embedded: Embedded) -> Any:
         """As `predict`, for inputs that were embedded by `embed`."""
         return self.decode(self.outputs(embedded))
 
-    def outputs(self, embedded: Tensor) -> Any:
+    def outputs(self, embedded: Embedded) -> Any:
         """What the learner responds to embedded inputs, in the form the space's `loss` takes."""
         with torch.no_grad(), evaluating(self.learner):
             return self.solver.respond(self.state, embedded, self.space)
@@ -141,7 +141,7 @@ class Adapted:
         calibrated."""
         if not isinstance(self.space, Classes) or not len(self.learner.self_knowledge):
             return None
-        return Gauge.of(self.outputs(self.embedded), self.space.encode(self.targets).to(self.embedded.device))
+        return Gauge.of(self.outputs(self.embedded), like(self.embedded, self.space.encode(self.targets)))
 
     @cached_property
     def knowledge(self) -> Cell | None:
@@ -160,10 +160,10 @@ class Adapted:
         """Which examples decided the answer to one input, and by how much.
 
         Exact for every learner: what really adapting without each example in turn gives, by a formula where the
-        head has one.
+        head has one. Spans and boxes are explained one by one in `.pieces`.
 
         Raises:
-            UnsupportedError: the answer is not a class, or the learner cannot do without an example.
+            UnsupportedError: the answer is neither a class nor pieces, or the learner cannot do without an example.
             DataError: more than one input.
         """
         return evidence.explain(self, embed_read(self.learner, self.one(inputs)))[0]
@@ -199,7 +199,7 @@ class Adapted:
             probability 0 there.
 
         Raises:
-            UnsupportedError: answers are neither classes nor numbers, or the learner cannot do without an example.
+            UnsupportedError: answers are no classes, numbers or pieces, or the learner cannot do without an example.
             TaskError: the task has a single example.
 
         >>> import torch, kshot
@@ -251,6 +251,13 @@ class Adapted:
     def left_out(self) -> WithoutEach | None:
         """The closed form of the task without each of its examples, a cache; None where the learner has none."""
         return evidence.without_each(self)
+
+    @cached_property
+    def left_out_states(self) -> list[Without]:
+        """The states of a located task without each of its examples, a cache."""
+        from kshot.learners.located_evidence import solved_without_each
+
+        return solved_without_each(self)
 
     @cached_property
     def warmth(self) -> evidence.Warmth | None:

@@ -12,16 +12,16 @@ from torch import Tensor
 from kshot.data import Episodes, Mixed, Pool
 from kshot.learners.learner import Learner, evaluating
 from kshot.tasks import Examples, Task, TaskSource
-from kshot.tasks.examples import take
+from kshot.tasks.examples import joined, take
 
 _CHUNK = 512
 _LAZY_CHUNK = 32  # pictures on disk may be far larger than what a network sees of them
 
 
-def embed_all(learner: Learner, inputs: Any) -> Tensor:
-    """Embeddings of many raw inputs, [n, ...], in chunks of bounded memory."""
+def embed_all(learner: Learner, inputs: Any) -> Any:
+    """Embeddings of many raw inputs (`Embedded`), in chunks of bounded memory."""
     with torch.no_grad(), evaluating(learner):
-        return torch.cat(
+        return joined(
             [learner.embed(learner.prepared(learner.encoder.read(part))) for part in _parts(inputs)]
         )
 

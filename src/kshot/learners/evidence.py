@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from kshot.errors import TaskError, UnsupportedError
+from kshot.learners.given import like
 from kshot.learners.learner import evaluating
 from kshot.learners.results import Explanation, Ranked
 from kshot.learners.self_knowledge import known
 from kshot.tasks import Examples
-from kshot.tasks.spaces import Classes, ClassPrediction, Gaussian, NumberPrediction, Numbers
+from kshot.tasks.spaces import Classes, ClassPrediction, Gaussian, NumberPrediction, Numbers, Pieces
 
 if TYPE_CHECKING:
     from kshot.heads import WithoutEach
@@ -47,8 +48,10 @@ def without_each(task: Adapted) -> WithoutEach | None:
         return learner.without_each(Examples(exact, encoded.to(exact.device, like)), task.space)
 
 
-def precise(embedded: Tensor) -> Tensor:
+def precise(embedded: Any) -> Any:
     """Embeddings in float64, where the device has it: differences of nearly equal answers need the digits."""
+    if isinstance(embedded, list):
+        return [precise(item) for item in embedded]
     return (
         embedded if embedded.device.type == "mps" or not embedded.is_floating_point() else embedded.double()
     )
@@ -78,7 +81,7 @@ def warmth(task: Adapted) -> Warmth | None:
     fast, gauge, space = task.left_out, task.gauge, task.space
     if fast is None or gauge is None or not isinstance(space, Classes):
         return None
-    places = space.encode(task.targets).to(task.embedded.device)
+    places = like(task.embedded, space.encode(task.targets))
     alone = torch.bincount(places, minlength=space.size)[places] == 1
     if _too_many(task):
         others, span = (torch.full((len(task),), value).double() for value in (gauge.others, gauge.span))
@@ -116,6 +119,10 @@ def _gauges(task: Adapted, fast: WithoutEach, places: Tensor, alone: Tensor) -> 
 def leave_one_out(task: Adapted) -> Any:
     """The prediction for each support example by the task without it; `task.leave_one_out` is the public door."""
     _separable(task)
+    if isinstance(task.space, Pieces):
+        from kshot.learners.located_evidence import leave_one_out_located
+
+        return leave_one_out_located(task)
     if len(task) < 2:
         raise TaskError(
             "the task has 1 example; leaving it out leaves nothing to answer with: add an example"
@@ -167,9 +174,9 @@ def _one(task: Adapted, rest: Adapted, queries: Tensor) -> Any:
 
 
 def _separable(task: Adapted) -> None:
-    if not isinstance(task.space, Classes | Numbers):
+    if not isinstance(task.space, Classes | Numbers | Pieces):
         raise UnsupportedError(
-            f"leave-one-out is for classes and numbers; this task answers with {type(task.space).__name__}: "
+            f"leave-one-out is for classes, numbers, spans and boxes; this task answers with {type(task.space).__name__}: "
             "check it on examples that you hold back, with task.check(inputs, targets)"
         )
     declared(task)
@@ -184,12 +191,16 @@ def declared(task: Adapted) -> None:
         )
 
 
-def explain(task: Adapted, queries: Tensor) -> list[Explanation]:
+def explain(task: Adapted, queries: Any) -> list[Explanation]:
     """An explanation per embedded query [m, ...]; `task.explain` is the public door."""
     space = task.space
+    if isinstance(space, Pieces):
+        from kshot.learners.located_evidence import explain_located
+
+        return explain_located(task, queries)
     if not isinstance(space, Classes):
         raise UnsupportedError(
-            f"explain() answers for classes; this task answers with {type(space).__name__}"
+            f"explain() answers for classes, spans and boxes; this task answers with {type(space).__name__}"
         )
     declared(task)
     part = max(1, _SCORES // (len(task) * space.size))

@@ -11,33 +11,34 @@ import torch
 from torch import Tensor
 
 from kshot.errors import DataError, InputWarning
-from kshot.learners.learner import Learner, evaluating
-from kshot.tasks.spaces import Classes, OutputSpace
-
-_CHUNK = 512
-"""Inputs encoded at a time: bounds the memory of predicting thousands."""
+from kshot.learners.learner import Embedded, Learner, evaluating
+from kshot.tasks.examples import joined
+from kshot.tasks.spaces import Classes, OutputSpace, Pieces
 
 
-def like(embedded: Tensor, encoded: Any) -> Any:
+def like(embedded: Embedded, encoded: Any) -> Any:
     """Encoded targets on the device of the embeddings, numbers also in their type."""
-    if not isinstance(encoded, Tensor):
+    if isinstance(encoded, list):
+        return [like(embedded, item) for item in encoded]
+    if not isinstance(encoded, Tensor) or not len(embedded):
         return encoded
-    return encoded.to(embedded.device, embedded.dtype if encoded.is_floating_point() else encoded.dtype)
+    first = embedded[0]
+    return encoded.to(first.device, first.dtype if encoded.is_floating_point() else encoded.dtype)
 
 
-def embed_read(learner: Learner, read: Any, check: bool = False) -> Tensor:
+def embed_read(learner: Learner, read: Any, check: bool = False) -> Embedded:
     """Embeddings of inputs that the encoder has read; unfamiliar ones among the first (with `check`, any) are warned of."""
-    parts = []
+    parts, step = [], learner.encoder.chunk
     with torch.no_grad(), evaluating(learner):
-        for start in range(0, max(len(read), 1), _CHUNK):
-            prepared = learner.prepared(read[start : start + _CHUNK])
+        for start in range(0, max(len(read), 1), step):
+            prepared = learner.prepared(read[start : start + step])
             if check or start == 0:
                 warn_unfamiliar(learner, prepared)
             parts.append(learner.embed(prepared))
-    return torch.cat(parts)
+    return joined(parts)
 
 
-def warn_unfamiliar(learner: Learner, prepared: Tensor) -> None:
+def warn_unfamiliar(learner: Learner, prepared: Embedded) -> None:
     """Warn when inputs lie far outside what the base was trained on (its range, per statistic, and a quarter more)."""
     if not learner.seen.numel() or not len(prepared):
         return
@@ -100,7 +101,12 @@ def some(read: Any) -> None:
 
 
 def each_class(space: OutputSpace, targets: Any) -> None:
-    """Raise DataError unless there are two classes or more, each with an example."""
+    """Raise DataError unless there are two classes or more, each with an example; pieces are told from the rest of
+    their input, so one label is enough for them."""
+    if isinstance(space, Pieces) and not any(piece[-1] is not None for pieces in targets for piece in pieces):
+        raise DataError(
+            f"{len(targets)} examples with 0 labelled pieces were given; mark at least one piece and give its label"
+        )
     if not isinstance(space, Classes):
         return
     if len(space.labels) < 2:
@@ -121,6 +127,8 @@ def space_of(space: OutputSpace, targets: Any) -> OutputSpace:
     An order of the caller's own stays, with new classes behind, so that removing an example never
     shuffles the rows of a trained head.
     """
+    if isinstance(space, Pieces):
+        return space.of_those(targets)
     if not isinstance(space, Classes):
         return space
     found = Classes.of(targets)

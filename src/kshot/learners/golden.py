@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from kshot.errors import DataError, RegressionError, RegressionWarning, SettingError, UnsupportedError
+from kshot.learners.learner import Embedded
 from kshot.learners.results import Checked, Regression
 from kshot.tasks import Examples
 from kshot.tasks.examples import join, take
-from kshot.tasks.spaces import Classes, Numbers, OutputSpace
+from kshot.tasks.spaces import Classes, Numbers, OutputSpace, Pieces
 
 if TYPE_CHECKING:
     from kshot.learners.adapted import Adapted
@@ -39,7 +40,7 @@ class Golden:
     targets: tuple[Any, ...]
     ids: tuple[str, ...]
     tolerance: float | None
-    embedded: Tensor = field(repr=False)
+    embedded: Embedded = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -98,13 +99,13 @@ def golden(
 
 
 def _tolerance(space: OutputSpace, tolerance: float | None, known: Golden | None) -> float | None:
-    if isinstance(space, Classes):
+    if isinstance(space, Classes | Pieces):
         if tolerance is not None:
             raise SettingError(f"tolerance is {tolerance}, but labels are right or wrong; leave it out")
         return None
     if not isinstance(space, Numbers):
         raise UnsupportedError(
-            f"golden checks are for classes and numbers; this task answers with {space.kind}"
+            f"golden checks are for classes, numbers, spans and boxes; this task answers with {space.kind}"
         )
     found = tolerance if tolerance is not None else known.tolerance if known else None
     if found is None or not 0 <= found < float("inf"):
@@ -161,7 +162,7 @@ def ask(task: Adapted) -> Checked:
             "with task.check(inputs, labels)"
         )
     given = _answers(task, held)
-    right = _right(held)
+    right = task.space.right if isinstance(task.space, Pieces) else _right(held)
     wrong = [
         (place, want, got)
         for place, (want, got) in enumerate(zip(held.targets, given, strict=True))
@@ -174,6 +175,8 @@ def _answers(task: Adapted, held: Golden) -> list[Any]:
     answer = task.answer_embedded(held.embedded)
     if isinstance(task.space, Classes):
         return list(answer.labels)
+    if isinstance(task.space, Pieces):
+        return list(answer.pieces)
     values: list[Any] = answer.values.tolist()
     return [value[0] if len(value) == 1 else value for value in values]
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 State = Any
 """What adapting computes: a tree of tensors."""
 
+Embedded = Any
+"""What is kept of n examples: a tensor [n, ...], or a list of n tensors where they are of unequal size."""
+
 
 class Movement(NamedTuple):
     """The network's numbers before and after adapting.
@@ -89,8 +92,8 @@ class Learner(nn.Module, ABC):
         """Embedded support to a state; inputs are what `embed` returned, targets encoded."""
 
     @abstractmethod
-    def respond(self, state: State, inputs: Tensor, space: OutputSpace) -> Any:
-        """Outputs for embedded inputs [m, ...], in the form the space's `loss` takes."""
+    def respond(self, state: State, inputs: Any, space: OutputSpace) -> Any:
+        """Outputs for embedded inputs (`Embedded`), in the form the space's `loss` takes."""
 
     def movement(self, state: State, space: OutputSpace) -> Movement | None:
         """What adapting moved in the network; None where it moves nothing."""
@@ -114,10 +117,9 @@ class Learner(nn.Module, ABC):
             "have them: kshot.learners.ClosedForm or ProtoNet"
         )
 
-    def embed(self, prepared: Tensor) -> Tensor:
-        """What can be computed per example before adapting and kept: features, or the input itself."""
-        features: Tensor = self.encoder(prepared)
-        return features
+    def embed(self, prepared: Any) -> Any:
+        """What can be computed per example before adapting and kept (`Embedded`): features, or the input itself."""
+        return self.encoder(prepared)
 
     def loss(self, task: Task) -> Tensor:
         """Loss on the query after adapting to the support: a scalar to be differentiated.
@@ -175,13 +177,14 @@ class Learner(nn.Module, ABC):
         inputs = self.prepared(self.encoder.read(examples.inputs))
         return Examples(inputs, _to(task.space.encode(examples.targets), inputs))
 
-    def prepared(self, read: Any) -> Tensor:
-        """Inputs as read, in the network's form, on the learner's device and in its number type."""
+    def prepared(self, read: Any) -> Any:
+        """Inputs as read, in the network's form (`Embedded`), on the learner's device and in its number type."""
         weight = next((p for p in self.parameters() if p.is_floating_point()), None)
         inputs = self.encoder.prepare(read)
-        if weight is None or not inputs.is_floating_point():
+        if weight is None:
             return inputs
-        return inputs.to(weight.device, weight.dtype)
+        moved = [x.to(weight.device, weight.dtype) if x.is_floating_point() else x for x in _each(inputs)]
+        return moved if isinstance(inputs, list) else moved[0]
 
     def check_space(self, space: OutputSpace) -> None:
         """Raise UnsupportedError when this learner cannot answer in `space`."""
@@ -289,10 +292,17 @@ def _split(examples: Examples | None, count: int) -> list[Examples]:
     return [Examples(x, y) for x, y in zip(inputs, targets, strict=True)]
 
 
-def _to(targets: Any, like: Tensor) -> Any:
-    if not isinstance(targets, Tensor):
+def _each(values: Embedded) -> list[Tensor]:
+    return values if isinstance(values, list) else [values]
+
+
+def _to(targets: Any, like: Embedded) -> Any:
+    if isinstance(targets, list):
+        return [_to(item, like) for item in targets]
+    if not isinstance(targets, Tensor) or not len(like):
         return targets
-    return targets.to(like.device, like.dtype if targets.is_floating_point() else targets.dtype)
+    first = like[0]
+    return targets.to(first.device, first.dtype if targets.is_floating_point() else targets.dtype)
 
 
 def _real(targets: Any) -> bool:

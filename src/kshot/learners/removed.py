@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kshot.errors import DataError
+from kshot.learners.learner import Embedded
 from kshot.tasks.examples import join, take
 
 
@@ -25,7 +26,7 @@ class Removed:
     inputs: Any
     targets: Any
     ids: tuple[str, ...]
-    embedded: Tensor = field(repr=False)
+    embedded: Embedded = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -43,7 +44,7 @@ class Removed:
             together(self.inputs, other.inputs),
             join(self.targets, other.targets),
             (*self.ids, *other.ids),
-            torch.cat([self.embedded, other.embedded]),
+            join(self.embedded, other.embedded),
         )
 
 

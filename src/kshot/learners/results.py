@@ -79,12 +79,19 @@ class Explanation:
     """Why an input was answered as it was: every support example, the strongest first.
 
     `method` says how the contributions were made, and whether that is exact or an approximation.
+
+    Where answers are located (spans, boxes), this is about the surest piece found: `place` is it as the prediction
+    has it, `pieces` explains every piece that was found, and `unknown` lists what looks like a piece but was refused.
+    Where none was found, the label is None and this is about the candidate that came nearest to being one.
     """
 
     label: Any
     probability: float
     evidence: Sequence[Evidence]
     method: str = "exact: adapted without each example in turn"
+    place: Any = None
+    pieces: tuple[Explanation, ...] = ()
+    unknown: tuple[Any, ...] = ()
 
     @property
     def exact(self) -> bool:

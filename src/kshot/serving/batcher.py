@@ -7,6 +7,7 @@ So a lone request changes no thread, and under load a round takes at most 8.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import deque
@@ -26,11 +27,11 @@ _MOST = 8
 class _Waiting:
     """One request's inputs on their way through the encoder."""
 
-    def __init__(self, learner: Learner, prepared: Tensor) -> None:
+    def __init__(self, learner: Learner, prepared: Any) -> None:
         self.learner, self.prepared = learner, prepared
         self.turn = threading.Event()
         self.since = time.perf_counter()
-        self.found: Tensor | None = None
+        self.found: Any = None
         self.fault: Exception | None = None
 
     @property
@@ -51,8 +52,8 @@ class Batcher:
         self._queue: deque[_Waiting] = deque()
         self._led = False
 
-    def embed(self, learner: Learner, read: Any) -> Tensor:
-        """Embeddings of inputs as read, [n, ...]; equal to encoding them alone within 1e-5.
+    def embed(self, learner: Learner, read: Any) -> Any:
+        """Embeddings of inputs as read (a tensor or a list of tensors); equal to encoding them alone within 1e-5.
 
         Raises:
             Busy: too many requests wait.
@@ -108,7 +109,7 @@ def _together(group: list[_Waiting]) -> None:
         prepared = [waiting.prepared for waiting in group]
         with torch.no_grad(), evaluating(learner):
             found = learner.embed(prepared[0] if len(group) == 1 else learner.encoder.join(prepared))
-        parts = torch.split(found, [len(one) for one in prepared])
+        parts = _split(found, [len(one) for one in prepared])
     except Exception as cause:
         if len(group) == 1:
             group[0].fault = cause
@@ -118,3 +119,11 @@ def _together(group: list[_Waiting]) -> None:
         return
     for waiting, part in zip(group, parts, strict=True):
         waiting.found = part
+
+
+def _split(found: Any, counts: list[int]) -> list[Any]:
+    """Embeddings back to the requests they came from; where they are of unequal size they are a list."""
+    if isinstance(found, Tensor):
+        return list(torch.split(found, counts))
+    ends = list(itertools.accumulate(counts))
+    return [found[end - count : end] for end, count in zip(ends, counts, strict=True)]

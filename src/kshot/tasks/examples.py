@@ -57,7 +57,12 @@ def take(values: Any, indices: Sequence[int]) -> Any:
 
 
 def join(first: Any, second: Any) -> Any:
-    """`first` followed by `second`: tensors are concatenated, sequences become one list."""
-    if isinstance(first, Tensor) and isinstance(second, Tensor):
-        return torch.cat([first, second])
-    return [*first, *second]
+    """`first` followed by `second`: tensors are concatenated, sequences and tensors of unequal items become one list."""
+    return joined([first, second])
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """All `parts` in a row, as `join`."""
+    if all(isinstance(part, Tensor) for part in parts) and len({part.shape[1:] for part in parts}) == 1:
+        return torch.cat(list(parts))
+    return [item for part in parts for item in part]

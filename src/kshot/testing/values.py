@@ -15,8 +15,9 @@ from kshot.errors import UnsupportedError
 from kshot.learners import Adapted, Learner
 from kshot.seeds import generator
 from kshot.tasks import Examples, Task, TaskSource
-from kshot.tasks.spaces import Classes
+from kshot.tasks.spaces import Classes, Pieces
 from kshot.testing.claims import claim, near, refuses, same
+from kshot.testing.located import check_located_evidence, labelled
 
 
 def draw(source: TaskSource, count: int = 1, name: str = "check") -> list[tuple[Task, Examples, Examples]]:
@@ -144,6 +145,8 @@ def check_evidence(learner: Learner, source: TaskSource) -> None:
     """Each contribution equals the difference that really adapting without the example makes."""
     own = copy.deepcopy(learner).double().eval()
     task, support, query = draw(source, name="evidence")[0]
+    if isinstance(task.space, Pieces) and own.removes:
+        check_located_evidence(own, task, support, query)
     if not isinstance(task.space, Classes) or not own.removes:
         return
     full = adapted(own, task, support)
@@ -167,6 +170,8 @@ def check_evidence(learner: Learner, source: TaskSource) -> None:
 
 def _first(task: Task, support: Examples) -> list[int]:
     """Places of the fewest examples that can be adapted to."""
+    if isinstance(task.space, Pieces):
+        return labelled(support)[:1]
     if not isinstance(task.space, Classes):
         return [0]
     labels = task.space.encode(support.targets).tolist()

@@ -18,11 +18,11 @@ from kshot.tasks.spaces import Classes, OutputSpace
 def meta_gradient(learner: Learner, tasks: list[Task], executor: str, precision: str) -> Tensor:
     """Add the mean meta-gradient of prepared `tasks` to `.grad` and return the mean loss.
 
-    Tasks whose spaces differ in size run as a loop, whatever `executor` says.
+    Tasks whose spaces differ in size, or whose examples do, run as a loop, whatever `executor` says.
     """
     space = tasks[0].space
     with autocast(learner, precision):
-        if not all(_alike(t.space, space) for t in tasks):
+        if not all(_alike(t.space, space) and _regular(t) for t in tasks):
             return accumulate(learner, learner.loss, tasks, executor="loop")
         trees = [_tree(t) for t in tasks]
         return accumulate(learner, lambda tree: learner.loss(_task(space, tree)), trees, executor=executor)
@@ -62,6 +62,11 @@ def _alike(one: OutputSpace, other: OutputSpace) -> bool:
     if isinstance(one, Classes) and isinstance(other, Classes):
         return one.size == other.size
     return one == other
+
+
+def _regular(task: Task) -> bool:
+    """Are examples and targets single tensors, so that tasks can be stacked?"""
+    return all(isinstance(part, Tensor) for part in _tree(task))
 
 
 def _tree(task: Task) -> tuple[Any, Any, Any, Any]:

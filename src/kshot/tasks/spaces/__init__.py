@@ -5,6 +5,7 @@ from kshot.tasks.spaces.boxes import Box, Boxes, BoxPrediction, BoxScores
 from kshot.tasks.spaces.classes import Classes, ClassPrediction
 from kshot.tasks.spaces.density import Density, DensityPrediction
 from kshot.tasks.spaces.numbers import Gaussian, NumberPrediction, Numbers
+from kshot.tasks.spaces.pieces import Picked, Pieces
 from kshot.tasks.spaces.space import OutputSpace, register_space, space_from_json
 from kshot.tasks.spaces.spans import Span, SpanPrediction, Spans, SpanScores
 
@@ -23,6 +24,8 @@ __all__ = [
     "NumberPrediction",
     "Numbers",
     "OutputSpace",
+    "Picked",
+    "Pieces",
     "Span",
     "SpanPrediction",
     "SpanScores",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kshot.errors import DataError
-from kshot.tasks.spaces.classes import Classes, Label
+from kshot.tasks.spaces.classes import Label
 from kshot.tasks.spaces.geometry import average_precision, generalised_iou, iou, keep_best, match
-from kshot.tasks.spaces.space import OutputSpace, register_space
+from kshot.tasks.spaces.pieces import Picked, Pieces
+from kshot.tasks.spaces.space import register_space
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -30,12 +32,14 @@ class BoxScores(NamedTuple):
         boxes: [m, 4] left, top, right, bottom in pixels.
         scores: [m, 1 + labels]; column 0 is background.
         images: n.
+        unknown: [m] log-probability of being an object of no known class; None where nobody knows.
     """
 
     image: Int[Tensor, " m"]
     boxes: Float[Tensor, "m 4"]
     scores: Float[Tensor, "m scores"]
     images: int
+    unknown: Float[Tensor, " m"] | None = None
 
 
 class Box(NamedTuple):
@@ -51,53 +55,57 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class BoxPrediction:
-    """Answers for n pictures: for each its boxes, the surest first."""
+    """Answers for n pictures.
+
+    Attributes:
+        boxes: for each picture its boxes, the surest first.
+        unknown: for each what looks like an object, but like none of the taught classes; its label is the best
+            guess, its probability that of being unknown.
+    """
 
     boxes: list[list[Box]]
+    unknown: list[list[Box]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.boxes)
 
+    @property
+    def pieces(self) -> list[list[Box]]:
+        """`boxes`, by the name that all located answers share."""
+        return self.boxes
+
     def to_json(self) -> list[dict[str, Any]]:
         """One JSON object per picture."""
-        return [{"boxes": [box._asdict() for box in found]} for found in self.boxes]
+        refused = self.unknown or [[] for _ in self.boxes]
+        return [
+            {"boxes": [box._asdict() for box in found], "unknown": [box._asdict() for box in others]}
+            for found, others in zip(self.boxes, refused, strict=True)
+        ]
 
 
 @register_space
 @dataclass(frozen=True)
-class Boxes(OutputSpace):
+class Boxes(Pieces):
     """Boxes (left, top, right, bottom, label) in pixels, any number a picture; outputs are `BoxScores`.
+
+    A box with the label None is some other object: it counts neither as wanted nor as found.
 
     >>> Boxes(("cell",)).encode([[(0, 0, 10, 20, "cell")]])
     [tensor([[ 0.,  0., 10., 20.,  0.]])]
     """
 
-    labels: tuple[Label, ...]
     kind: ClassVar[str] = "boxes"
     metric: ClassVar[str] = "ap50"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", Classes(tuple(self.labels)).labels)
-
-    @property
-    def size(self) -> int:
-        """Labels and background."""
-        return len(self.labels) + 1
-
-    def encode(self, targets: Any) -> list[Tensor]:
-        """n lists of (left, top, right, bottom, label) to n tensors [boxes, 5], last the place of the label."""
-        classes = Classes(self.labels)
-        return [self._rows(list(boxes), classes) for boxes in targets]
-
-    def _rows(self, boxes: list[Sequence[Any]], classes: Classes) -> Float[Tensor, "boxes 5"]:
-        for left, top, right, bottom, label in boxes:
-            if not (left < right and top < bottom):
+    def rows(self, pieces: list[Sequence[Any]]) -> Float[Tensor, "boxes 5"]:
+        for box in pieces:
+            if len(box) != 5:
                 raise DataError(
-                    f"box ({left}, {top}, {right}, {bottom}, {label!r}) has no area; "
-                    "give left < right and top < bottom, in pixels"
+                    f"box {tuple(box)} has {len(box)} values; give (left, top, right, bottom, label)"
                 )
-        indices = classes.encode([box[4] for box in boxes]).tolist()
-        rows = [[*map(float, box[:4]), c] for box, c in zip(boxes, indices, strict=True)]
+            _check_sides(*box)
+        indices = self.places([box[4] for box in pieces])
+        rows = [[*map(float, box[:4]), c] for box, c in zip(pieces, indices, strict=True)]
         return torch.tensor(rows, dtype=torch.get_default_dtype()).reshape(-1, 5)
 
     def loss(self, outputs: BoxScores, targets: list[Tensor]) -> Float[Tensor, ""]:
@@ -110,6 +118,7 @@ class Boxes(OutputSpace):
         count = max(sum(map(len, targets)), 1)
         for n, gold in enumerate(targets):
             own = (outputs.image == n).nonzero().flatten()
+            gold = gold[gold[:, 4] >= 0]
             boxes, gold_boxes, labels = outputs.boxes[own], gold[:, :4], gold[:, 4].long() + 1
             chance = torch.softmax(outputs.scores[own], 1)[:, labels]
             cost = _distance(boxes, gold_boxes) + 1 - generalised_iou(boxes, gold_boxes)
@@ -124,7 +133,7 @@ class Boxes(OutputSpace):
         A task without any gold box counts 1 where nothing was found, else 0.
         """
         found = self.decode(outputs, least=_LEAST).boxes
-        present = sorted({int(c) for gold in targets for c in gold[:, 4].tolist()})
+        present = sorted({int(c) for gold in targets for c in gold[:, 4].tolist() if c >= 0})
         each = [self._precision(found, targets, c) for c in present]
         empty = 0.0 if any(found) else 1.0
         ap = sum(each) / len(each) if each else empty
@@ -144,22 +153,76 @@ class Boxes(OutputSpace):
                 free[n][best] = False
         return average_precision(hits, sum(map(len, gold)))
 
+    def pick(
+        self, outputs: BoxScores, *, temperature: float = 1.0, least: float = 0.5, **_: Any
+    ) -> list[list[Picked]]:
+        """Per label the boxes of probability `least` or more, without those that overlap a surer one by 0.5;
+        then the unknown ones that overlap none of these."""
+        chance = torch.softmax(outputs.scores.double() / temperature, 1)[:, 1:]
+        refused = None if outputs.unknown is None else outputs.unknown.double().exp()
+        found = []
+        for n in range(outputs.images):
+            mine, here = outputs.image == n, []
+            for c in range(len(self.labels)):
+                own = (mine & (chance[:, c] >= least)).nonzero().flatten()
+                kept = own[keep_best(outputs.boxes[own], chance[own, c], 0.5)]
+                sure = chance[kept, c].tolist()
+                here += [Picked(row, c + 1, p) for row, p in zip(kept.tolist(), sure, strict=True)]
+            here.sort(key=lambda one: -one.probability)
+            found.append(here + ([] if refused is None else _strangers(outputs, mine, refused, here)))
+        return found
+
+    def piece(self, outputs: BoxScores, picked: Picked) -> Box:
+        best = picked.column or int(outputs.scores[picked.row, 1:].argmax()) + 1
+        left, top, right, bottom = outputs.boxes[picked.row].tolist()
+        return Box(left, top, right, bottom, self.labels[best - 1], picked.probability)
+
     def decode(
         self, outputs: BoxScores, *, temperature: float = 1.0, least: float = 0.5, **_: Any
     ) -> BoxPrediction:
-        """Per label the boxes of probability `least` or more, without those that overlap a surer one by 0.5."""
-        chance = torch.softmax(outputs.scores.double() / temperature, 1)[:, 1:]
-        found: list[list[Box]] = [[] for _ in range(outputs.images)]
-        for n in range(outputs.images):
-            for c, label in enumerate(self.labels):
-                own = ((outputs.image == n) & (chance[:, c] >= least)).nonzero().flatten()
-                kept = own[keep_best(outputs.boxes[own], chance[own, c], 0.5)]
-                rows = zip(outputs.boxes[kept].tolist(), chance[kept, c].tolist(), strict=True)
-                found[n] += [Box(a, b, x, y, label, sure) for (a, b, x, y), sure in rows]
-        return BoxPrediction([sorted(boxes, key=lambda b: -b.probability) for boxes in found])
+        """The boxes of probability `least` or more, and what is refused: see `pick`."""
+        picked = self.pick(outputs, temperature=temperature, least=least)
+        boxes = [[self.piece(outputs, one) for one in here if one.column] for here in picked]
+        return BoxPrediction(
+            boxes, [[self.piece(outputs, one) for one in here if not one.column] for here in picked]
+        )
 
-    def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "labels": list(self.labels)}
+    def right(self, wanted: Sequence[Sequence[Any]], given: Sequence[Any]) -> bool:
+        """Each wanted box is met by one of its label with an overlap (IoU) of 0.5 or more, and none is left."""
+        rows = [box for box in wanted if box[4] is not None]
+        if len(rows) != len(given) or not rows:
+            return len(rows) == len(given)
+        overlap = iou(
+            *(torch.tensor([list(map(float, box[:4])) for box in boxes]) for boxes in (rows, given))
+        )
+        alike = torch.tensor([[box[4] == other[4] for other in given] for box in rows])
+        overlap = overlap * alike
+        return bool((overlap[match(-(overlap >= 0.5).double())] >= 0.5).all())
+
+
+def _check_sides(left: Any, top: Any, right: Any, bottom: Any, label: Any) -> None:
+    told = f"box ({left}, {top}, {right}, {bottom}, {label!r})"
+    try:
+        finite = all(math.isfinite(side) for side in (left, top, right, bottom))
+    except TypeError:
+        raise DataError(f"{told}: a side is no number; give left, top, right, bottom in pixels") from None
+    if not finite:
+        raise DataError(f"{told}: a side is NaN or infinite; give left, top, right, bottom in pixels")
+    if not (left < right and top < bottom):
+        raise DataError(
+            f"{told} has no area; give left < right and top < bottom, in pixels: corners in another order, or "
+            "width and height in place of right and bottom?"
+        )
+
+
+def _strangers(outputs: BoxScores, mine: Tensor, refused: Tensor, known: list[Picked]) -> list[Picked]:
+    """Candidates that are sooner an unknown object than anything else and overlap no known one."""
+    own = (mine & (refused >= 0.5)).nonzero().flatten()
+    if known and len(own):
+        taken = outputs.boxes[[one.row for one in known]]
+        own = own[(iou(outputs.boxes[own], taken) <= 0.5).all(1)]
+    kept = own[keep_best(outputs.boxes[own], refused[own], 0.5)]
+    return [Picked(row, 0, p) for row, p in zip(kept.tolist(), refused[kept].tolist(), strict=True)]
 
 
 def _distance(boxes: Float[Tensor, "n 4"], gold: Float[Tensor, "m 4"]) -> Float[Tensor, "n m"]:

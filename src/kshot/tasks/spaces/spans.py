@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kshot.errors import DataError
-from kshot.tasks.spaces.classes import Classes, Label
-from kshot.tasks.spaces.space import OutputSpace, register_space
+from kshot.tasks.spaces.classes import Label
+from kshot.tasks.spaces.pieces import Picked, Pieces
+from kshot.tasks.spaces.space import register_space
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -25,6 +26,7 @@ class SpanScores(NamedTuple):
         text: [m] the text of each candidate, 0..n-1. start, end: [m] character places, end exclusive.
         scores: [m, 1 + labels]; column 0 is "outside": no entity.
         texts: n.
+        unknown: [m] log-probability of being an entity of no known class; None where nobody knows.
     """
 
     text: Int[Tensor, " m"]
@@ -32,6 +34,7 @@ class SpanScores(NamedTuple):
     end: Int[Tensor, " m"]
     scores: Float[Tensor, "m scores"]
     texts: int
+    unknown: Float[Tensor, " m"] | None = None
 
 
 class Span(NamedTuple):
@@ -45,60 +48,66 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class SpanPrediction:
-    """Answers for n texts: for each its spans, in reading order, none overlapping."""
+    """Answers for n texts.
+
+    Attributes:
+        spans: for each text its spans, in reading order, none overlapping.
+        unknown: for each what looks like an entity, but like none of the taught classes; its label is the best
+            guess, its probability that of being unknown.
+    """
 
     spans: list[list[Span]]
+    unknown: list[list[Span]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.spans)
 
+    @property
+    def pieces(self) -> list[list[Span]]:
+        """`spans`, by the name that all located answers share."""
+        return self.spans
+
     def to_json(self) -> list[dict[str, Any]]:
         """One JSON object per text."""
-        return [{"spans": [span._asdict() for span in found]} for found in self.spans]
+        refused = self.unknown or [[] for _ in self.spans]
+        return [
+            {"spans": [span._asdict() for span in found], "unknown": [span._asdict() for span in others]}
+            for found, others in zip(self.spans, refused, strict=True)
+        ]
 
 
 @register_space
 @dataclass(frozen=True)
-class Spans(OutputSpace):
+class Spans(Pieces):
     """Character spans (start, end, label), any number a text; outputs are `SpanScores`.
 
     A gold span that is not among the candidates adds nothing to the loss; it counts as missed in the F1.
+    A span with the label None is some other entity: it counts neither as wanted nor as found.
 
     >>> Spans(("person", "place")).encode([[(0, 4, "place")], []])
     [tensor([[0, 4, 1]]), tensor([], size=(0, 3), dtype=torch.int64)]
     """
 
-    labels: tuple[Label, ...]
     kind: ClassVar[str] = "spans"
     metric: ClassVar[str] = "f1"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", Classes(tuple(self.labels)).labels)
-
-    @property
-    def size(self) -> int:
-        """Labels and "outside"."""
-        return len(self.labels) + 1
-
-    def encode(self, targets: Any) -> list[Tensor]:
-        """n lists of (start, end, label) to n tensors [spans, 3] of start, end, place of the label."""
-        classes = Classes(self.labels)
-        return [self._rows(list(spans), classes) for spans in targets]
-
-    def _rows(self, spans: list[Sequence[Any]], classes: Classes) -> Int[Tensor, "spans 3"]:
-        for start, end, label in spans:
-            if not 0 <= start < end:
+    def rows(self, pieces: list[Sequence[Any]]) -> Int[Tensor, "spans 3"]:
+        for span in pieces:
+            if len(span) != 3:
+                raise DataError(f"span {tuple(span)} has {len(span)} values; give (start, end, label)")
+            start, end, label = span
+            if not (_whole(start) and _whole(end)) or not 0 <= start < end:
                 raise DataError(
                     f"span ({start}, {end}, {label!r}) is empty or begins before the text; "
-                    "give 0 <= start < end, end exclusive"
+                    "give whole numbers 0 <= start < end, end exclusive"
                 )
-        indices = classes.encode([label for _, _, label in spans]).tolist()
-        rows = [[s, e, c] for (s, e, _), c in zip(spans, indices, strict=True)]
+        indices = self.places([label for _, _, label in pieces])
+        rows = [[int(s), int(e), c] for (s, e, _), c in zip(pieces, indices, strict=True)]
         return torch.tensor(rows, dtype=torch.long).reshape(-1, 3)
 
     def loss(self, outputs: SpanScores, targets: list[Tensor]) -> Float[Tensor, ""]:
         """Cross entropy over all candidates; those that are no gold span should be "outside"."""
-        gold = {(n, *row[:2]): row[2] + 1 for n, rows in enumerate(targets) for row in rows.tolist()}
+        gold = {(n, *row[:2]): max(row[2] + 1, 0) for n, rows in enumerate(targets) for row in rows.tolist()}
         goal = [gold.get(place, 0) for place in _places(outputs)]
         return F.cross_entropy(outputs.scores, torch.tensor(goal, device=outputs.scores.device))
 
@@ -110,7 +119,9 @@ class Spans(OutputSpace):
         found = {
             (n, s.start, s.end, s.label) for n, spans in enumerate(self.decode(outputs).spans) for s in spans
         }
-        gold = {(n, s, e, self.labels[c]) for n, rows in enumerate(targets) for s, e, c in rows.tolist()}
+        gold = {
+            (n, s, e, self.labels[c]) for n, rows in enumerate(targets) for s, e, c in rows.tolist() if c >= 0
+        }
         right = len(found & gold)
         return {
             "f1": 2 * right / (len(found) + len(gold)) if found or gold else 1.0,
@@ -122,21 +133,41 @@ class Spans(OutputSpace):
             "loss": float(self.loss(outputs, targets)),
         }
 
-    def decode(self, outputs: SpanScores, *, temperature: float = 1.0, **_: Any) -> SpanPrediction:
-        """The surest candidate first, then every next one that overlaps none before it."""
+    def pick(self, outputs: SpanScores, *, temperature: float = 1.0, **_: Any) -> list[list[Picked]]:
+        """The surest candidate first, then every next one that overlaps none before it; unknown ones likewise, behind."""
         probability, best = torch.softmax(outputs.scores.double() / temperature, 1).max(1)
-        order = probability.argsort(descending=True, stable=True).tolist()
-        places, column, sure = _places(outputs), best.tolist(), probability.tolist()
-        found: list[list[Span]] = [[] for _ in range(outputs.texts)]
-        for i in order:
+        refused = torch.zeros_like(probability) if outputs.unknown is None else outputs.unknown.double().exp()
+        known = best > 0
+        sure = torch.where(known, 2 + probability, torch.where(refused >= 0.5, refused, 0.0))
+        order = sure.argsort(descending=True, stable=True).tolist()
+        places, found = _places(outputs), [list[Picked]() for _ in range(outputs.texts)]
+        for i in order[: int((sure > 0).sum())]:
             text, start, end = places[i]
-            clear = all(end <= other.start or other.end <= start for other in found[text])
-            if column[i] and clear:
-                found[text].append(Span(start, end, self.labels[column[i] - 1], sure[i]))
-        return SpanPrediction([sorted(spans) for spans in found])
+            if all(end <= places[one.row][1] or places[one.row][2] <= start for one in found[text]):
+                chance = probability[i] if known[i] else refused[i]
+                found[text].append(Picked(i, int(best[i]), float(chance)))
+        return [sorted(here, key=lambda one: (not one.column, places[one.row])) for here in found]
 
-    def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "labels": list(self.labels)}
+    def piece(self, outputs: SpanScores, picked: Picked) -> Span:
+        best = picked.column or int(outputs.scores[picked.row, 1:].argmax()) + 1
+        start, end = int(outputs.start[picked.row]), int(outputs.end[picked.row])
+        return Span(start, end, self.labels[best - 1], picked.probability)
+
+    def decode(self, outputs: SpanScores, *, temperature: float = 1.0, **_: Any) -> SpanPrediction:
+        """The spans that are sooner one of the classes than not, and what is refused: see `pick`."""
+        picked = self.pick(outputs, temperature=temperature)
+        spans = [[self.piece(outputs, one) for one in here if one.column] for here in picked]
+        return SpanPrediction(
+            spans, [[self.piece(outputs, one) for one in here if not one.column] for here in picked]
+        )
+
+    def right(self, wanted: Sequence[Sequence[Any]], given: Sequence[Any]) -> bool:
+        """The same spans with the same labels."""
+        return {tuple(span[:3]) for span in wanted if span[2] is not None} == {tuple(s[:3]) for s in given}
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _places(outputs: SpanScores) -> list[tuple[int, int, int]]:

@@ -1,0 +1,90 @@
+"""The half of a located learner that knows its domain: where pieces of an input are, whatever they are called."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from kshot.learners.learner import Embedded
+from kshot.tasks.spaces import Pieces
+
+Where = dict[str, Tensor]
+"""What a support says about where pieces are; empty where a localiser does not adapt."""
+
+
+class Candidates(NamedTuple):
+    """m places of one input that may hold a piece.
+
+    Attributes:
+        places: [m, ...] in the domain's own numbers.
+        objectness: [m] logits: is there a piece of any kind?
+        vectors: [m, d] what each looks like, for the head.
+    """
+
+    places: Tensor
+    objectness: Tensor
+    vectors: Tensor
+
+
+class Localiser(nn.Module, ABC):
+    """Base of localisers: class-agnostic, meta-trained, the same for all tasks.
+
+    A subclass sets `kind` and `space`, and writes the five methods below. `item` is always one item of what
+    `embed` returned, `rows` the encoded pieces of one input [pieces, columns], the label's place last.
+    """
+
+    kind: ClassVar[str]
+    space: ClassVar[type[Pieces]]
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments, as JSON."""
+
+    def embed(self, features: Embedded) -> Embedded:
+        """What is kept of each input, from the encoder's features."""
+        return features
+
+    def locate(self, items: Sequence[Tensor], rows: Sequence[Tensor]) -> Where:
+        """What the support says about where pieces are; by default nothing."""
+        return {}
+
+    @abstractmethod
+    def propose(self, item: Tensor, where: Where) -> Candidates:
+        """The candidates of one input."""
+
+    def again(self, item: Tensor, candidates: Candidates, where: Where) -> Candidates:
+        """The same places as another support sees them; override it together with `locate`."""
+        return candidates
+
+    @abstractmethod
+    def vectors(self, item: Tensor, rows: Tensor) -> Tensor:
+        """What marked pieces look like, [pieces, d]."""
+
+    @abstractmethod
+    def elsewhere(self, candidates: Candidates, rows: Tensor) -> Tensor:
+        """[m] booleans: the candidates that are no marked piece, nor nearly one."""
+
+    @abstractmethod
+    def outputs(self, found: Sequence[Candidates], scores: Tensor, unknown: Tensor) -> Any:
+        """Candidates of n inputs, scored in a row (see `Pieces`), in the form of the space's outputs."""
+
+    @abstractmethod
+    def loss(self, items: Sequence[Tensor], rows: Sequence[Tensor]) -> Tensor:
+        """How ill pieces are located, whatever their labels; a scalar for meta-training."""
+
+
+_LOCALISERS: dict[str, Callable[..., Localiser]] = {}
+
+
+def register_localiser(kind: type[Localiser]) -> type[Localiser]:
+    """Make a localiser known by its kind, so that saved learners find it again (class decorator)."""
+    _LOCALISERS[kind.kind] = kind
+    return kind
+
+
+def make_localiser(kind: str, config: dict[str, Any]) -> Localiser:
+    """A localiser with fresh weights from what a file says. Raises KeyError for an unknown kind."""
+    return _LOCALISERS[kind](**config)

@@ -1,0 +1,141 @@
+"""Why pieces were found and named: what a located task answers at the same places without each of its examples.
+
+Exact: the support is solved again without each example in turn. Features are kept, so that costs no encoding.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kshot.errors import TaskError
+from kshot.learners.evidence import READAPTED, declared
+from kshot.learners.given import like
+from kshot.learners.learner import State, evaluating
+from kshot.learners.localiser import Candidates
+from kshot.learners.located import Located, where_of
+from kshot.learners.results import Explanation, Ranked
+from kshot.tasks import Examples
+from kshot.tasks.examples import take
+from kshot.tasks.spaces import Picked, Pieces
+
+if TYPE_CHECKING:
+    from kshot.learners.adapted import Adapted
+
+
+class Without(NamedTuple):
+    """The task without one example: its state; None where no labelled piece is left, so that nothing is found."""
+
+    state: State | None
+
+
+def solved_without_each(task: Adapted) -> list[Without]:
+    """The states of the task without each example in turn; `task.left_out_states` keeps them."""
+    learner, space = task.solver, task.space
+    items = list(task.embedded)
+    rows = like(items, space.encode(task.targets))
+    found = []
+    with torch.no_grad(), evaluating(learner):
+        for place in range(len(task)):
+            keep = [i for i in range(len(task)) if i != place]
+            named = any(bool((rows[i][:, -1] >= 0).any()) for i in keep)
+            rest = Examples(take(items, keep), take(rows, keep))
+            found.append(Without(learner.solve(rest, space) if named else None))
+    return found
+
+
+def explain_located(task: Adapted, queries: Any) -> list[Explanation]:
+    """An explanation per embedded query; `task.explain` is the public door."""
+    declared(task)
+    learner, space = task.solver, task.space
+    assert isinstance(learner, Located)
+    assert isinstance(space, Pieces)
+    told = []
+    with torch.no_grad(), evaluating(learner):
+        for item in queries:
+            found = learner.candidates(task.state, [item])[0]
+            outputs = learner.scored(task.state, [found], space)
+            without = [_scores(learner, one, item, found, space) for one in task.left_out_states]
+            told.append(_told(task, outputs, torch.stack(without, 1)))
+    return told
+
+
+def _scores(learner: Located, rest: Without, item: Tensor, found: Candidates, space: Pieces) -> Tensor:
+    """Probabilities [m, 1 + labels] of the same candidates without an example."""
+    if rest.state is None:
+        nothing = found.objectness.new_zeros(len(found.objectness), space.size)
+        nothing[:, 0] = 1.0
+        return nothing
+    seen = learner.localiser.again(item, found, where_of(rest.state))
+    return torch.softmax(learner.scored(rest.state, [seen], space).scores, 1)
+
+
+def _told(task: Adapted, outputs: Any, without: Tensor) -> Explanation:
+    space = task.space
+    assert isinstance(space, Pieces)
+    whole = torch.softmax(outputs.scores, 1)
+    picked = space.pick(outputs, temperature=1.0)[0]
+    named = [one for one in picked if one.column]
+    pieces = tuple(_piece(task, space.piece(outputs, one), one, whole, without) for one in named)
+    unknown = tuple(space.piece(outputs, one) for one in picked if not one.column)
+    if pieces:
+        best = max(pieces, key=lambda piece: piece.probability)
+        return Explanation(
+            best.label, best.probability, best.evidence, READAPTED, best.place, pieces, unknown
+        )
+    if not len(whole):
+        return Explanation(None, 0.0, _ranked(task, np.zeros(len(task)), [None] * len(task)), READAPTED)
+    row, column = divmod(int(whole[:, 1:].argmax()), space.size - 1)
+    nearest = Picked(row, column + 1, float(whole[row, column + 1]))
+    refused = _piece(task, space.piece(outputs, nearest), nearest, whole, without)
+    return Explanation(None, refused.probability, refused.evidence, READAPTED, refused.place, (), unknown)
+
+
+def _piece(task: Adapted, place: Any, one: Picked, whole: Tensor, without: Tensor) -> Explanation:
+    labels = task.space.labels  # type: ignore[attr-defined]
+    change = (whole[one.row, one.column] - without[one.row, :, one.column]).numpy(force=True)
+    answers = [labels[best - 1] if best else None for best in without[one.row].argmax(1).tolist()]
+    probability = float(whole[one.row, one.column])
+    return Explanation(place.label, probability, _ranked(task, change, answers), READAPTED, place)
+
+
+def _ranked(task: Adapted, contributions: np.ndarray, answers: list[Any]) -> Ranked:
+    order = np.argsort(-np.abs(contributions), kind="stable")
+    columns = []
+    for values in (list(task.ids), [_labels_of(target) for target in task.targets], answers):
+        column = np.empty(len(values), dtype=object)
+        column[:] = values
+        columns.append(column[order])
+    return Ranked(columns[0], columns[1], contributions[order], columns[2])
+
+
+def _labels_of(target: Any) -> tuple[Any, ...]:
+    """The labels of an example's pieces, each once."""
+    return tuple(dict.fromkeys(piece[-1] for piece in target))
+
+
+def leave_one_out_located(task: Adapted) -> Any:
+    """The prediction for each example by the task without it."""
+    if len(task) < 2:
+        raise TaskError(
+            "the task has 1 example; leaving it out leaves nothing to answer with: add an example"
+        )
+    learner, space = task.solver, task.space
+    assert isinstance(learner, Located)
+    found: list[list[Any]] = []
+    unknown: list[list[Any]] = []
+    kind: Any = None
+    with torch.no_grad(), evaluating(learner):
+        for rest, item in zip(task.left_out_states, task.embedded, strict=True):
+            if rest.state is None:
+                found.append([])
+                unknown.append([])
+                continue
+            answer = space.decode(learner.respond(rest.state, [item], space))
+            kind = type(answer)
+            found += answer.pieces
+            unknown += answer.unknown
+    return kind(found, unknown)  # with two examples one is left that has a labelled piece
