@@ -6,29 +6,25 @@ import base64
 import hashlib
 import json
 import secrets
-import threading
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from kshot import storage
 from kshot.errors import DataError
 from kshot.learners import Adapted, Learner
 from kshot.learners.given import each_class, space_of
-from kshot.learners.records import fingerprint, task_record
+from kshot.learners.records import task_record
 from kshot.serving import lessons
 from kshot.serving.batcher import Batcher
 from kshot.serving.faults import Conflict, NotFound, TooLarge
 from kshot.serving.inputs import decoded, label_of, name_of
 from kshot.serving.limits import Limits
 from kshot.serving.observing import Observed
-from kshot.serving.store import Row, Store, Version
-from kshot.tasks.spaces import space_from_json
-
-_CACHED = 512
+from kshot.serving.store import Block, Store, Stored, Version
+from kshot.serving.tasks import Deferred, Embedded, Tasks, joined, keeps, kept_state, rounded, taken
+from kshot.tasks.spaces import OutputSpace, space_from_json
 
 
 class Service:
@@ -42,11 +38,9 @@ class Service:
     def __init__(self, store: Store, bases: Mapping[str, Learner], limits: Limits | None = None) -> None:
         self.store, self.bases = store, dict(bases)
         self.limits, self.observed = limits or Limits(), Observed()
-        self.fingerprints = {name: fingerprint(base) for name, base in bases.items()}
         self.batcher = Batcher(self.limits.queue, self.observed)
-        self._cache: OrderedDict[tuple[str, str, int], Adapted] = OrderedDict()
-        self._drops = 0
-        self._lock = threading.Lock()
+        self.tasks = Tasks(store, self.bases, self.batcher.embed)
+        self.fingerprints = self.tasks.fingerprints
 
     def close(self) -> None:
         """Finish what is queued and close the store."""
@@ -70,13 +64,9 @@ class Service:
         mark = (key, _digest(base, list(examples), name)) if key else None
         if mark and (found := self.store.answered(tenant, *mark)) is not None:
             return dict(json.loads(found))
-        learner = self._base(base)
+        learner = self.tasks.base(base)
         name_of(name, self.limits)
-        task, rows = self._solved(base, *self._read(learner, examples, 0))
-        version = self._version("m_" + _word(), 1, base, task)
-        answer = _told(version, task)
-        said = self.store.put_version(tenant, version, rows, name=name, key=mark, answer=json.dumps(answer))
-        return dict(json.loads(said))
+        return self._taught(tenant, base, *self._read(learner, examples), None, mark, name)
 
     def teach_read(
         self,
@@ -91,16 +81,27 @@ class Service:
         """As `teach`, from inputs that the base's encoder has read; `mark` is a key with a digest of the request."""
         if mark and (found := self.store.answered(tenant, *mark)) is not None:
             return dict(json.loads(found))
-        learner = self._base(base)
+        learner = self.tasks.base(base)
         known = [label_of(label, self.limits) for label in labels]
-        embedded = _rounded(learner, self.batcher.embed(learner, read))
-        made = [(f"e{k}", item, row) for k, (item, row) in enumerate(zip(read, embedded, strict=True))]
-        task, rows = self._solved(base, made, known, space=json.dumps(space))
+        embedded = rounded(learner, self.batcher.embed(learner, read))
+        return self._taught(tenant, base, known, read, embedded, json.dumps(space), mark, "")
+
+    def _taught(
+        self,
+        tenant: str,
+        base: str,
+        labels: list[Any],
+        read: Any,
+        embedded: Embedded,
+        space: str | None,
+        mark: tuple[str, str] | None,
+        name: str,
+    ) -> dict[str, Any]:
+        learner = self.tasks.base(base)
+        task = self._solved(learner, range(len(labels)), read, labels, embedded, space)
         version = self._version("m_" + _word(), 1, base, task)
-        said = self.store.put_version(
-            tenant, version, rows, key=mark, answer=json.dumps(_told(version, task))
-        )
-        return dict(json.loads(said))
+        block = Block(version.numbers, labels, list(read), _features(learner, embedded))
+        return self._put(tenant, version, block, task, None, mark, name)
 
     def predict(
         self, tenant: str, model: str, inputs: Sequence[Any], *, version: int | None = None
@@ -108,7 +109,7 @@ class Service:
         """{"predictions": one per input, "version"}; inputs of concurrent requests are encoded together."""
         if not 0 < len(inputs) <= self.limits.inputs:
             raise TooLarge(f"{len(inputs)} inputs; a request holds 1 to {self.limits.inputs}")
-        task, number = self.task(tenant, model, version)
+        task, number = self.tasks.get(tenant, model, version)
         read = decoded(task.learner.encoder, inputs, self.limits)
         answer = task.answer_embedded(self.batcher.embed(task.learner, read))
         return {"predictions": answer.to_json(), "version": number}
@@ -126,52 +127,61 @@ class Service:
         mark = (key, _digest(model, list(examples), match)) if key else None
         if mark and (found := self.store.answered(tenant, *mark)) is not None:
             return dict(json.loads(found))
-        while True:
-            before, old = self.store.version(tenant, model)
-            _matching(match, before)
-            learner = self._base(before.base)
-            fresh, labels = self._read(learner, examples, self.store.next_id(tenant, model))
-            held, known = self._held(before, old)
-            task, rows = self._solved(before.base, [*held, *fresh], [*known, *labels], space=before.space)
-            version = self._version(model, before.version + 1, before.base, task)
-            try:
-                said = self.store.put_version(
-                    tenant, version, rows[len(old) :], expected=before.version, key=mark,
-                    answer=json.dumps(_told(version, task)),
-                )  # fmt: skip
-                return dict(json.loads(said))
-            except Conflict:
-                if match is not None:
-                    raise
+        made: tuple[Learner, list[Any], Any, Embedded] | None = None
+
+        def change(before: Stored, held: Held) -> tuple[Adapted, Block]:
+            nonlocal made
+            if made is None or made[0] is not held.learner:
+                made = (held.learner, *self._read(held.learner, examples))
+            learner, labels, read, embedded = made
+            fresh = range(before.next, before.next + len(labels))
+            both = joined(held.embedded, embedded)
+            items = Deferred(len(held.labels) + len(labels), lambda: [*held.inputs, *read])
+            task = self._solved(
+                learner,
+                [*before.version.numbers, *fresh],
+                items,
+                [*held.labels, *labels],
+                both,
+                before.version.space,
+            )
+            return task, Block(tuple(fresh), labels, list(read), _features(learner, embedded))
+
+        return self._changed(tenant, model, match, change, mark)
 
     def remove(
         self, tenant: str, model: str, ids: Sequence[str], *, match: int | None = None
     ) -> dict[str, Any]:
         """A new version that never saw these; older versions still hold them (see `forget`)."""
-        before, old = self.store.version(tenant, model)
-        _matching(match, before)
-        missing = sorted(set(ids) - {row.id for row in old})
-        if missing:
-            raise NotFound(f"example {missing[0]!r} is not in version {before.version} of model {model}")
-        task, _ = self._solved(
-            before.base, *self._held(before, [r for r in old if r.id not in ids]), space=before.space
-        )
-        version = self._version(model, before.version + 1, before.base, task)
-        self.store.put_version(tenant, version, [], expected=before.version)
-        return _told(version, task)
+
+        def change(before: Stored, held: Held) -> tuple[Adapted, None]:
+            known = [f"e{n}" for n in before.version.numbers]
+            missing = sorted(set(ids) - set(known))
+            if missing:
+                raise NotFound(
+                    f"example {missing[0]!r} is not in version {before.version.version} of model {model}"
+                )
+            keep = [place for place, name in enumerate(known) if name not in ids]
+            return self._solved(
+                held.learner, [before.version.numbers[p] for p in keep],
+                Deferred(len(keep), lambda: [held.inputs[p] for p in keep]), [held.labels[p] for p in keep],
+                taken(held.embedded, keep), before.version.space,
+            ), None  # fmt: skip
+
+        return self._changed(tenant, model, match, change)
 
     def forget(
         self, tenant: str, model: str, ids: Sequence[str], *, match: int | None = None
     ) -> dict[str, Any]:
         """Leave nothing of examples, in no version and no file."""
         self._match(tenant, model, match)
-        self.store.forget(tenant, model, ids, _space_left)
-        self._drop(tenant, model)
+        self.store.forget(tenant, model, [_number(model, name) for name in ids], space_left)
+        self.tasks.drop(tenant, model)
         return self.show(tenant, model)
 
     def _match(self, tenant: str, model: str, match: int | None) -> None:
         """Raise NotFound where there is no such model, Conflict where it is at another version."""
-        version = self.store.model(tenant, model)["version"]
+        version = self.store.head(tenant, model)[0]
         if match is not None and match != version:
             raise Conflict(f"model {model} is at version {version}, not {match}; read it again")
 
@@ -179,7 +189,7 @@ class Service:
         """Delete a model and all that was stored of it."""
         self._match(tenant, model, match)
         self.store.drop(tenant, model)
-        self._drop(tenant, model)
+        self.tasks.drop(tenant, model)
 
     def explain(self, tenant: str, model: str, value: Any) -> dict[str, Any]:
         """Which examples decided the answer to one input."""
@@ -194,12 +204,12 @@ class Service:
 
     def example(self, tenant: str, model: str, example: str) -> dict[str, Any]:
         """An example of the newest version, with its input as it would be posted. Raises NotFound."""
-        told, rows = self.store.version(tenant, model)
-        for row in rows:
-            if row.id == example:
-                value = self._base(told.base).encoder.to_json(_unpacked(row.input))
-                return {"id": row.id, "label": json.loads(row.label), "input": value}
-        raise NotFound(f"example {example!r} is not in version {told.version} of model {model}")
+        stored = self.store.version(tenant, model)
+        version, number = stored.version, _number(model, example)
+        if number not in version.numbers:
+            raise NotFound(f"example {example!r} is not in version {version.version} of model {model}")
+        value = self.tasks.base(version.base).encoder.to_json(self.store.inputs(tenant, model, [number])[0])
+        return {"id": example, "label": stored.labels[version.numbers.index(number)], "input": value}
 
     def restore(
         self, tenant: str, model: str, version: int, *, match: int | None = None, key: str | None = None
@@ -208,14 +218,17 @@ class Service:
         mark = (key, _digest("restore", model, version, match)) if key else None
         if mark and (found := self.store.answered(tenant, *mark)) is not None:
             return dict(json.loads(found))
-        before, _ = self.store.version(tenant, model)
-        _matching(match, before)
-        older, rows = self.store.version(tenant, model, version)
-        task, _ = self._solved(older.base, *self._held(older, rows), space=older.space)
-        fresh = self._version(model, before.version + 1, older.base, task)
-        answer = json.dumps(_told(fresh, task))
-        said = self.store.put_version(tenant, fresh, [], expected=before.version, key=mark, answer=answer)
-        return dict(json.loads(said))
+
+        while True:
+            before = self.store.version(tenant, model)
+            _matching(match, before.version)
+            older = self.store.version(tenant, model, version)
+            task = self.tasks.of(tenant, older)
+            fresh = self._version(model, before.version.version + 1, older.version.base, task)
+            try:
+                return self._put(tenant, fresh, None, task, before, mark)
+            except Conflict:
+                continue
 
     def relabel(
         self, tenant: str, model: str, old: Any, new: Any, *, match: int | None = None, key: str | None = None
@@ -227,21 +240,24 @@ class Service:
         mark = (key, _digest("relabel", model, old, new, match)) if key else None
         if mark and (found := self.store.answered(tenant, *mark)) is not None:
             return dict(json.loads(found))
-        before, rows = self.store.version(tenant, model)
-        _matching(match, before)
-        held, labels = self._held(before, rows)
-        if old not in labels:
-            raise NotFound(f"model {model} has no class {old!r}")
-        first, moved = self.store.next_id(tenant, model), [k for k, y in enumerate(labels) if y == old]
-        for place, k in enumerate(moved):
-            held[k], labels[k] = (f"e{first + place}", *held[k][1:]), label_of(new, self.limits)
-        task, made = self._solved(before.base, held, labels, space=before.space)
-        version = self._version(model, before.version + 1, before.base, task)
-        said = self.store.put_version(
-            tenant, version, [made[k] for k in moved], expected=before.version, key=mark,
-            answer=json.dumps(_told(version, task)),
-        )  # fmt: skip
-        return dict(json.loads(said))
+
+        def change(before: Stored, held: Held) -> tuple[Adapted, Block]:
+            if old not in held.labels:
+                raise NotFound(f"model {model} has no class {old!r}")
+            numbers, labels = list(before.version.numbers), list(held.labels)
+            moved = [place for place, label in enumerate(labels) if label == old]
+            for offset, place in enumerate(moved):
+                numbers[place], labels[place] = before.next + offset, label_of(new, self.limits)
+            task = self._solved(
+                held.learner, numbers, held.inputs, labels, held.embedded, before.version.space
+            )
+            own = taken(held.embedded, moved)
+            return task, Block(
+                tuple(numbers[p] for p in moved), [labels[p] for p in moved], [held.inputs[p] for p in moved],
+                _features(held.learner, own),
+            )  # fmt: skip
+
+        return self._changed(tenant, model, match, change, mark)
 
     def bundle(self, tenant: str, model: str) -> bytes:
         """The newest version as a .kshot file with its base inside, for `kshot.load`."""
@@ -276,22 +292,29 @@ class Service:
         mark = (key, _digest("rebase", model, base, match)) if key else None
         if mark and (found := self.store.answered(tenant, *mark)) is not None:
             return dict(json.loads(found))
-        before, old = self.store.version(tenant, model)
-        _matching(match, before)
-        learner = self._base(base)
-        items = [_unpacked(row.input) for row in old]
-        embedded = self.batcher.embed(learner, learner.encoder.read(items))
-        made = [(row.id, item, x) for row, item, x in zip(old, items, embedded, strict=True)]
-        task, _ = self._solved(base, made, [json.loads(row.label) for row in old], space=before.space)
-        version = self._version(model, before.version + 1, base, task)
-        answer = json.dumps(_told(version, task))
-        said = self.store.put_version(tenant, version, [], expected=before.version, key=mark, answer=answer)
-        return dict(json.loads(said))
+        learner = self.tasks.base(base)
+        before = self.store.version(tenant, model)
+        _matching(match, before.version)
+        moved = self.moved(tenant, before, base)
+        version = self._version(model, before.version.version + 1, base, moved)
+        told = self._put(tenant, version, None, moved, before, mark)
+        if (features := _features(learner, moved.embedded)) is not None:
+            kept = dict(zip(version.numbers, features, strict=True))
+            self.store.put_features(tenant, model, version.fingerprint, kept)
+        return told
+
+    def moved(self, tenant: str, stored: Stored, base: str) -> Adapted:
+        """A version's examples on another base, encoded anew; nothing is stored."""
+        learner, inputs = self.tasks.base(base), self.tasks.inputs(tenant, stored)
+        read = learner.encoder.read(inputs.all())
+        embedded = rounded(learner, self.batcher.embed(learner, read))
+        version = stored.version
+        return self._solved(learner, version.numbers, read, stored.labels, embedded, version.space)
 
     def show(self, tenant: str, model: str, version: int | None = None) -> dict[str, Any]:
         """What there is to know of a model."""
         about = self.store.model(tenant, model)
-        task, number = self.task(tenant, model, version)
+        task, number = self.tasks.get(tenant, model, version)
         return {
             "id": model, "name": about["name"], "base": about["base"], "version": number,
             "versions": self.store.versions(tenant, model), "classes": _classes(task), "n_examples": len(task),
@@ -304,122 +327,103 @@ class Service:
         return {"models": found[:limit], "cursor": found[limit - 1]["id"] if len(found) > limit else None}
 
     def task(self, tenant: str, model: str, version: int | None) -> tuple[Adapted, int]:
-        """A stored version as a value, from the cache or from its rows."""
-        number = self.store.model(tenant, model)["version"] if version is None else version
-        place = (tenant, model, number)
-        with self._lock:
-            if place in self._cache:
-                self._cache.move_to_end(place)
-                return self._cache[place], number
-            drops = self._drops
-        told, rows = self.store.version(tenant, model, number)
-        task, _ = self._solved(told.base, *self._held(told, rows), space=told.space)
-        with self._lock:
-            if drops == self._drops:  # else it may hold what was forgotten while it was made
-                self._cache[place] = task
-            while len(self._cache) > _CACHED:
-                self._cache.popitem(last=False)
-        return task, number
+        """A stored version as a value, with its inputs."""
+        return self.tasks.whole(tenant, model, version)
 
-    def _drop(self, tenant: str, model: str) -> None:
-        with self._lock:
-            self._drops += 1
-            for place in [p for p in self._cache if p[:2] == (tenant, model)]:
-                del self._cache[place]
+    def _changed(
+        self,
+        tenant: str,
+        model: str,
+        match: int | None,
+        change: Callable[[Stored, Held], tuple[Adapted, Block | None]],
+        mark: tuple[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """A new version made from the newest; again where another was first, unless the caller wants to `match`."""
+        while True:
+            before = self.store.version(tenant, model)
+            _matching(match, before.version)
+            inputs = self.tasks.inputs(tenant, before)
+            held = Held(
+                self.tasks.own_base(before),
+                inputs,
+                before.labels,
+                self.tasks.embedded(tenant, before, inputs),
+            )
+            task, block = change(before, held)
+            version = self._version(model, before.version.version + 1, before.version.base, task)
+            try:
+                return self._put(tenant, version, block, task, before, mark)
+            except Conflict:  # another was first: `_matching` tells those who mind
+                continue
 
-    def _base(self, name: str) -> Learner:
-        if name not in self.bases:
-            raise NotFound(f"base {name!r} is not served; served are {sorted(self.bases)}")
-        return self.bases[name]
+    def _put(
+        self,
+        tenant: str,
+        version: Version,
+        block: Block | None,
+        task: Adapted,
+        before: Stored | None,
+        mark: tuple[str, str] | None,
+        name: str = "",
+    ) -> dict[str, Any]:
+        answer = json.dumps(_told(version, task))
+        said = self.store.put_version(
+            tenant, version, block, name=name, before=before, key=mark, answer=answer, state=kept_state(task)
+        )
+        return dict(json.loads(said))
 
     def _read(
-        self, learner: Learner, examples: Sequence[Mapping[str, Any]], first: int
-    ) -> tuple[list[tuple[str, Any, Tensor]], list[Any]]:
-        """New examples as (id, raw input, embedding), and their labels."""
+        self, learner: Learner, examples: Sequence[Mapping[str, Any]]
+    ) -> tuple[list[Any], Any, Embedded]:
+        """Labels, inputs as read, and embeddings of new examples."""
         if not 0 < len(examples) <= self.limits.examples:
             raise TooLarge(f"{len(examples)} examples; a request holds 1 to {self.limits.examples}")
         labels = [label_of(example["label"], self.limits) for example in examples]
         read = decoded(learner.encoder, [example["input"] for example in examples], self.limits)
-        embedded = _rounded(learner, self.batcher.embed(learner, read))
-        items = zip(read, embedded, strict=True)
-        return [(f"e{first + k}", item, row) for k, (item, row) in enumerate(items)], labels
-
-    def _held(self, version: Version, rows: Sequence[Row]) -> tuple[list[tuple[str, Any, Tensor]], list[Any]]:
-        """Stored examples; what has no features of this base is encoded again."""
-        learner, own = self._base(version.base), self.fingerprints[version.base]
-        if own != version.fingerprint:
-            raise DataError(
-                f"base {version.base!r} has other weights than when {version.model} was taught; rebase it"
-            )
-        items = [_unpacked(row.input) for row in rows]
-        if all(row.features is not None and row.fingerprint == own for row in rows):
-            embedded = [
-                torch.frombuffer(bytearray(row.features or b""), dtype=torch.float16).float() for row in rows
-            ]
-        else:
-            found = self.batcher.embed(learner, learner.encoder.read(items))
-            embedded = list(_rounded(learner, found))
-        made = zip(rows, items, embedded, strict=True)
-        return [(row.id, item, x) for row, item, x in made], [json.loads(row.label) for row in rows]
+        return labels, read, rounded(learner, self.batcher.embed(learner, read))
 
     def _solved(
-        self, base: str, made: Sequence[tuple[str, Any, Tensor]], labels: list[Any], space: str | None = None
-    ) -> tuple[Adapted, list[Row]]:
-        learner = self._base(base)
-        if len(made) > self.limits.examples:
-            raise TooLarge(f"{len(made)} examples; a model holds at most {self.limits.examples}")
-        answers = (
-            learner.guess_space(labels)
-            if space is None
-            else space_of(space_from_json(json.loads(space)), labels)
-        )
+        self,
+        learner: Learner,
+        numbers: Sequence[int],
+        inputs: Any,
+        labels: list[Any],
+        embedded: Embedded,
+        space: str | None = None,
+    ) -> Adapted:
+        if len(labels) > self.limits.examples:
+            raise TooLarge(f"{len(labels)} examples; a model holds at most {self.limits.examples}")
+        answers = learner.guess_space(labels) if space is None else space_of(_space(space), labels)
         learner.check_space(answers)
         each_class(answers, labels)
         if getattr(answers, "size", 0) > self.limits.classes:
             raise TooLarge(f"{len(set(labels))} classes; a model holds at most {self.limits.classes}")
-        raw = learner.encoder.read([item for _, item, _ in made])
-        embedded = torch.stack([x for _, _, x in made])
-        task = Adapted.of_embedded(learner, answers, raw, labels, tuple(n for n, _, _ in made), embedded)
-        rows = [
-            Row(name, json.dumps(label), _packed(item), _features(learner, x), self.fingerprints[base])
-            for (name, item, x), label in zip(made, labels, strict=True)
-        ]
-        return task, rows
+        ids = tuple(f"e{n}" for n in numbers)
+        return Adapted.of_embedded(learner, answers, inputs, labels, ids, embedded)
 
     def _version(self, model: str, number: int, base: str, task: Adapted) -> Version:
-        return Version(
-            model, number, base, self.fingerprints[base], json.dumps(task.space.to_json()), task.ids
-        )
+        numbers = tuple(int(name[1:]) for name in task.ids)
+        space = json.dumps(task.space.to_json())
+        return Version(model, number, base, self.fingerprints[base], space, numbers)
 
 
-def _packed(item: Any) -> bytes:
-    if isinstance(item, Tensor):
-        return storage.pack({"what": "example"}, {"input": item})
-    return json.dumps(item).encode()
+class Held(NamedTuple):
+    """The examples of a version, to be changed."""
+
+    learner: Learner
+    inputs: Deferred
+    labels: list[Any]
+    embedded: Embedded
 
 
-def _unpacked(blob: bytes) -> Any:
-    if blob[:1] in (b'"', b"[", b"{"):
-        return json.loads(blob)
-    return storage.unpack(blob, "a stored example")[1]["input"]
+def _features(learner: Learner, embedded: Embedded) -> Tensor | None:
+    return embedded.half() if keeps(learner, embedded) else None
 
 
-def _keeps(learner: Learner, x: Tensor) -> bool:
-    return (
-        not learner.inner_gradient
-        and x.ndim == 1
-        and x.dtype == torch.float32
-        and bool((x.abs() < 6e4).all())
-    )
-
-
-def _features(learner: Learner, x: Tensor) -> bytes | None:
-    return x.half().numpy().tobytes() if _keeps(learner, x) else None
-
-
-def _rounded(learner: Learner, embedded: Tensor) -> Tensor:
-    """Embeddings as the cache gives them back, so that a task is the same before and after a restart."""
-    return torch.stack([x.half().float() if _keeps(learner, x) else x for x in embedded])
+def _number(model: str, name: str) -> int:
+    if not (name[:1] == "e" and name[1:].isdecimal() and len(name) < 12):
+        raise NotFound(f"example {name[:40]!r} is not in model {model}")
+    return int(name[1:])
 
 
 def _told(version: Version, task: Adapted) -> dict[str, Any]:
@@ -446,11 +450,14 @@ def _word() -> str:
     return base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
 
 
-def _space_left(rows: Sequence[Row], space: str) -> str | None:
-    """The space of these examples alone: a class that is gone leaves no name. None: too few are left."""
-    labels = [json.loads(row.label) for row in rows]
+def _space(space: str) -> OutputSpace:
+    return space_from_json(json.loads(space))
+
+
+def space_left(labels: list[Any], space: str) -> str | None:
+    """The space of these labels alone: a class that is gone leaves no name. None: too few are left."""
     try:
-        left = space_of(space_from_json(json.loads(space)), labels)
+        left = space_of(_space(space), labels)
         each_class(left, labels)
     except DataError:
         return None

@@ -1,428 +1,378 @@
-"""Rows on disk: SQLite by default, PostgreSQL by URL. Examples are the truth, features a cache.
+"""Models of tenants on disk. Examples are the truth, features and states are caches.
 
-One writer thread gathers what is waiting into one transaction (group commit); a caller is answered
-after that transaction is on disk.
+There is no method that reads a model without a tenant. A version is immutable; only `forget` changes the past.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, delete, event, func, insert, select, text, update
-from sqlalchemy.exc import DBAPIError
+import torch
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from torch import Tensor
 
-from kshot.serving.faults import Conflict, Corrupt, KeyReused, NotFound, ServingError, StoreFull
-from kshot.serving.schema import ANSWERS, EXAMPLES, KEYS, MODELS, VERSIONS, metadata
+from kshot.serving import packing, upgrading
+from kshot.serving.artifacts import Artifacts
+from kshot.serving.client_keys import ClientKeys
+from kshot.serving.copying import Copying
+from kshot.serving.database import Database
+from kshot.serving.faults import Conflict, Corrupt, NotFound, ServingError
+from kshot.serving.packing import Block
+from kshot.serving.rows import (
+    BLOCKS_QUERY,
+    INPUTS_QUERY,
+    MODEL_QUERY,
+    MODELS_QUERY,
+    NEWEST_QUERY,
+    VERSION_QUERY,
+    Draft,
+    Stored,
+    Version,
+    about_of,
+    answer_of,
+    committed,
+    joined_features,
+    missing,
+    new_slot,
+    seal_body,
+    unseal_body,
+    versions_query,
+)
+from kshot.serving.schema import ANSWERS, EXAMPLES, FEATURES, MODELS, STATES, VERSIONS
+from kshot.serving.sealing import new_key, seal, unseal
+from kshot.serving.upkeep import Upkeep
 
-T = TypeVar("T")
-_GATHER = 128
-_DAY = 86400.0
-
-
-class Row(NamedTuple):
-    """One stored example: its label as JSON, the packed input, float16 features (None: not kept)."""
-
-    id: str
-    label: str
-    input: bytes
-    features: bytes | None
-    fingerprint: str
-
-    def digest(self) -> bytes:
-        """SHA-256 over everything of it."""
-        found = hashlib.sha256()
-        for part in (
-            self.id.encode(),
-            self.label.encode(),
-            self.input,
-            self.features or b"",
-            self.fingerprint.encode(),
-        ):
-            found.update(len(part).to_bytes(8, "little") + part)
-        return found.digest()
-
-
-class Version(NamedTuple):
-    """One immutable version of a model."""
-
-    model: str
-    version: int
-    base: str
-    fingerprint: str
-    space: str
-    examples: tuple[str, ...]
+__all__ = ["Block", "Store", "Stored", "Version"]
 
 
-class Store:
-    """Models of tenants. There is no method that reads a model without a tenant.
+class Store(ClientKeys, Copying, Upkeep):
+    """Models of tenants.
 
     Args:
         url: an SQLAlchemy URL; `Store.at(folder)` makes the one of a SQLite file.
+        artifacts: where large blobs go, as fsspec takes it; None: into the rows.
+
+    Raises:
+        SettingError: the database has an older or newer schema.
     """
 
-    def __init__(self, url: str) -> None:
-        self.engine: Engine = create_engine(url)
-        self.sqlite = self.engine.dialect.name == "sqlite"
-        if self.sqlite:
-            event.listen(self.engine, "connect", _pragmas)
-            event.listen(self.engine, "begin", _begin)
-        metadata.create_all(self.engine)
-        self._queue: queue.Queue[tuple[Callable[[Connection], Any], Future[Any]] | None] = queue.Queue(1024)
-        self._writer = threading.Thread(target=self._write, name="kshot-writer", daemon=True)
-        self._writer.start()
+    def __init__(self, url: str, artifacts: str | None = None) -> None:
+        self.database = Database(url)
+        self.artifacts = Artifacts(artifacts) if artifacts else None
+        try:
+            upgrading.ready(self.database)
+            self.empty_trash()
+        except BaseException:
+            self.database.close()
+            raise
 
     @classmethod
-    def at(cls, folder: Path) -> Store:
-        """The SQLite store of a folder, made where there is none."""
+    def at(cls, folder: Path, artifacts: str | None = None) -> Store:
+        """The SQLite store of a folder, made where there is none; large blobs go beside it."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return cls(f"sqlite:///{folder / 'kshot.db'}")
+        place = folder.absolute()
+        return cls(f"sqlite:///{place / 'kshot.db'}", artifacts or f"file://{place / 'artifacts'}")
+
+    @property
+    def engine(self) -> Any:
+        """SQLAlchemy's engine."""
+        return self.database.engine
 
     def close(self) -> None:
         """Commit what waits and let go of the database."""
-        self._queue.put(None)
-        self._writer.join()
-        self.engine.dispose()
+        self.database.close()
 
     # writing
-
-    def change(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in the writer's next transaction; returns when that is on disk."""
-        done: Future[T] = Future()
-        self._queue.put((work, done))
-        return done.result()
-
-    def _write(self) -> None:
-        stopping = False
-        while not stopping:
-            first = self._queue.get()
-            batch = [first]
-            with contextlib.suppress(queue.Empty):
-                while len(batch) < _GATHER:
-                    batch.append(self._queue.get_nowait())
-            stopping = any(item is None for item in batch)
-            self._commit([item for item in batch if item is not None])
-
-    def _commit(self, batch: list[tuple[Callable[[Connection], Any], Future[Any]]]) -> None:
-        results: list[tuple[Future[Any], Any, BaseException | None]] = []
-        try:
-            with self.engine.begin() as connection:
-                for work, done in batch:
-                    try:
-                        with connection.begin_nested():
-                            results.append((done, work(connection), None))
-                    except (ServingError, ValueError) as cause:
-                        results.append((done, None, cause))
-        except Exception as cause:
-            for _, done in batch:
-                done.set_exception(_fault(cause))
-            return
-        for done, value, error in results:
-            if error is None:
-                done.set_result(value)
-            else:
-                done.set_exception(error)
 
     def put_version(
         self,
         tenant: str,
         version: Version,
-        rows: Sequence[Row],
+        block: Block | None,
         *,
         name: str = "",
-        expected: int | None = None,
+        before: Stored | None = None,
         key: tuple[str, str] | None = None,
         answer: str = "",
+        state: bytes | None = None,
     ) -> str:
         """Store a version with its new examples; returns the answer of the first request with this key.
 
+        Args:
+            before: what the version was made from; None: it is the first of a new model.
+            key: an idempotency key and the digest of its request.
+
         Raises:
-            Conflict: the model's newest version is not `expected`. KeyReused: another request had this key.
-        """  # fmt: skip
+            Conflict: the model has changed since `before`. KeyReused: another request had this key.
+        """
+        draft = self._draft(tenant, version, block, before, state)
 
         def work(connection: Connection) -> str:
-            if key is not None and (found := _answered(connection, tenant, *key)) is not None:
+            if key is not None and (found := answer_of(connection, tenant, *key)) is not None:
                 return found
-            now = time.time()
-            if expected is None:
-                connection.execute(insert(MODELS).values(
-                    id=version.model, tenant=tenant, name=name, base=version.base, version=version.version, made=now))  # fmt: skip
-            else:
-                moved = connection.execute(
-                    update(MODELS)
-                    .where(
-                        MODELS.c.id == version.model, MODELS.c.tenant == tenant, MODELS.c.version == expected
-                    )
-                    .values(version=version.version, base=version.base)
-                )
-                if moved.rowcount != 1:
-                    raise Conflict(f"model {version.model} is no longer at version {expected}; read it again")
-            connection.execute(insert(VERSIONS).values(
-                tenant=tenant, made=now, **{**version._asdict(), "examples": json.dumps(version.examples)}))  # fmt: skip
-            if rows:
-                connection.execute(insert(EXAMPLES), [
-                    {"model": version.model, "tenant": tenant, "digest": row.digest(), **row._asdict()} for row in rows])  # fmt: skip
+            if not committed(connection, draft):
+                self._insert(connection, draft, name, before)
             if key is not None:
+                sealed = seal(draft.secret, json.dumps([key[1], answer]).encode(), "answer", tenant, key[0])
                 connection.execute(insert(ANSWERS).values(
-                    tenant=tenant, key=key[0], request=key[1], model=version.model, answer=answer, made=now))  # fmt: skip
+                    tenant=tenant, key=key[0], model=version.model, answer=sealed, made=time.time()))  # fmt: skip
             return answer
 
-        return self.change(work)
+        try:
+            return self.database.change(work)
+        except Conflict:
+            # another process may have answered the same key in this moment
+            if key is not None and (found := self.answered(tenant, *key)) is not None:
+                return found
+            raise
 
-    def forget(
-        self, tenant: str, model: str, ids: Sequence[str], keep: Callable[[list[Row], str], str | None]
-    ) -> None:
-        """Delete examples from all versions, with the answers of idempotency keys; nothing stays in the files.
-
-        `keep` gives a version's space without them, or None where it is of no use any more and is deleted too.
-
-        Raises:
-            NotFound: no such model or example.
-        """
+    def put_state(self, tenant: str, stored: Stored, state: bytes) -> None:
+        """Keep what adapting a version computed. Raises Conflict where the model has changed since it was read."""
+        version = stored.version
+        sealed = seal(stored.secret, state, "state", version.model, version.version, version.fingerprint)
+        data, artifact = self.placed(sealed)
 
         def work(connection: Connection) -> None:
-            rows = {row.id: row for row in _rows(connection, tenant, model)}
-            missing = [name for name in ids if name not in rows]
-            if missing:
-                raise NotFound(f"example {missing[0]!r} is not in model {model}")
-            gone = set(ids)
-            newest = _newest(connection, tenant, model)
-            for number, names, held in _versions(connection, tenant, model):
-                stay = [n for n in names if n not in gone]
-                here = (VERSIONS.c.tenant == tenant, VERSIONS.c.model == model, VERSIONS.c.version == number)
-                if (space := keep([rows[n] for n in stay], held)) is not None:
-                    connection.execute(
-                        update(VERSIONS).where(*here).values(examples=json.dumps(stay), space=space)
-                    )
-                elif number == newest:
-                    raise ValueError(
-                        f"without {sorted(gone)} model {model} has too few classes; delete the model"
-                    )
-                else:
-                    connection.execute(delete(VERSIONS).where(*here))
-            connection.execute(delete(EXAMPLES).where(
-                EXAMPLES.c.tenant == tenant, EXAMPLES.c.model == model, EXAMPLES.c.id.in_(gone)))  # fmt: skip
-            connection.execute(delete(ANSWERS).where(ANSWERS.c.tenant == tenant, ANSWERS.c.model == model))
+            head = connection.execute(MODEL_QUERY, {"tenant": tenant, "model": version.model}).first()
+            if head is None or head.slot != stored.slot:
+                raise Conflict(f"model {version.model} has changed; read it again")
+            connection.execute(
+                insert(STATES).values(
+                    model=version.model, version=version.version, tenant=tenant, data=data, artifact=artifact
+                )
+            )
 
-        self.change(work)
-        self._purge()
+        self.database.change(work)
+
+    def put_features(self, tenant: str, model: str, fingerprint: str, features: Mapping[int, Tensor]) -> None:
+        """Keep features of examples on a base, by number."""
+        asked = {"tenant": tenant, "model": model}
+        rows = []
+        for row in self.database.read(lambda connection: connection.execute(INPUTS_QUERY, asked).all()):
+            labels = unseal(row.secret, row.labels, "labels", model, row.block, tenant)
+            own = [n for n in packing.unpack_labels(labels)[0] if n in features]
+            if own:
+                block = torch.stack([features[n] for n in own])
+                made = self.features_row(row.secret, tenant, model, row.block, fingerprint, own, block)
+                rows.append((row.slot, made))
+
+        def work(connection: Connection) -> None:
+            for slot, made in rows:
+                query = select(EXAMPLES.c.slot).where(
+                    EXAMPLES.c.model == model, EXAMPLES.c.block == made["block"]
+                )
+                if connection.execute(query).scalar() != slot:
+                    continue  # an example of it was forgotten in this moment
+                here = [FEATURES.c[name] == made[name] for name in ("model", "block", "fingerprint")]
+                connection.execute(delete(FEATURES).where(*here))
+                connection.execute(insert(FEATURES).values(**made))
+
+        self.database.change(work)
 
     def rename(self, tenant: str, model: str, name: str) -> None:
         """Give a model another name. Raises NotFound."""
 
         def work(connection: Connection) -> None:
-            here = (MODELS.c.tenant == tenant, MODELS.c.id == model)
-            if not connection.execute(update(MODELS).where(*here).values(name=name)).rowcount:
+            found = connection.execute(MODEL_QUERY, {"tenant": tenant, "model": model}).first()
+            if found is None:
                 raise NotFound(f"no model {model}")
+            about = seal(found.secret, name.encode(), "name", model, tenant, found.version, found.base)
+            connection.execute(update(MODELS).where(MODELS.c.id == model).values(about=about))
 
-        self.change(work)
+        self.database.change(work)
 
-    def drop(self, tenant: str, model: str) -> None:
-        """Delete a model with everything of it. Raises NotFound."""
+    def put_many(self, tenant: str, made: Sequence[tuple[Version, Block]]) -> None:
+        """Store first versions of new models in one transaction: a door for filling a store."""
+        drafts = [self._draft(tenant, version, block, None, None) for version, block in made]
 
         def work(connection: Connection) -> None:
-            found = connection.execute(delete(MODELS).where(MODELS.c.tenant == tenant, MODELS.c.id == model))
-            if not found.rowcount:
-                raise NotFound(f"no model {model}")
-            for table in (VERSIONS, EXAMPLES, ANSWERS):
-                connection.execute(delete(table).where(table.c.tenant == tenant, table.c.model == model))
+            for draft in drafts:
+                self._insert(connection, draft, "", None)
 
-        self.change(work)
-        self._purge()
+        self.database.change(work)
 
-    def _purge(self) -> None:
-        """Deleted bytes leave the log too; inside the file `secure_delete` has overwritten them."""
-        if not self.sqlite:
-            return
-        for _ in range(100):
-            with self.engine.connect() as connection:
-                raw: Any = connection.connection.dbapi_connection
-                busy = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-            if not busy:
-                return
-            time.sleep(0.02)
-        raise StoreFull("deleted bytes are still in the write-ahead log (a reader holds it); forget again")
+    def _draft(
+        self, tenant: str, version: Version, block: Block | None, before: Stored | None, state: bytes | None
+    ) -> Draft:
+        """Everything sealed, large blobs written: what is left is inserting rows."""
+        model, number = version.model, version.version
+        secret = new_key() if before is None else before.secret
+        rows: dict[str, Any] = {"version": {
+            "model": model, "version": number, "tenant": tenant, "base": version.base,
+            "fingerprint": version.fingerprint, "body": seal_body(secret, tenant, version), "made": time.time(),
+        }}  # fmt: skip
+        own = new_key()
+        if block is not None:
+            rows |= self.block_rows(own, tenant, model, number, block, version.fingerprint)
+        if state is not None:
+            sealed = seal(secret, state, "state", model, number, version.fingerprint)
+            data, artifact = self.placed(sealed)
+            rows["state"] = {"model": model, "version": number, "tenant": tenant, "data": data, "artifact": artifact}  # fmt: skip
+        first = max(block.numbers) + 1 if block is not None else 0
+        return Draft(version, tenant, secret, own, max(first, 0 if before is None else before.next), rows)
+
+    def _insert(self, connection: Connection, draft: Draft, name: str, before: Stored | None) -> None:
+        version, tenant = draft.version, draft.tenant
+        about = seal(
+            draft.secret, name.encode(), "name", version.model, tenant, version.version, version.base
+        )
+        values = {"base": version.base, "version": version.version, "next": draft.next}
+        if before is None:
+            slot = new_slot(connection, draft.secret)
+            connection.execute(insert(MODELS).values(
+                id=version.model, tenant=tenant, slot=slot, about=about, made=time.time(), **values))  # fmt: skip
+        else:
+            about = self._about_moved(connection, draft, before)
+            moved = connection.execute(update(MODELS).where(
+                MODELS.c.id == version.model, MODELS.c.tenant == tenant, MODELS.c.version == before.version.version,
+                MODELS.c.slot == before.slot).values(about=about, **values))  # fmt: skip
+            if moved.rowcount != 1:
+                raise Conflict(f"model {version.model} is no longer at version {before.version.version}; read it again")  # fmt: skip
+        connection.execute(insert(VERSIONS).values(**draft.rows["version"]))
+        if "examples" in draft.rows:
+            slot = new_slot(connection, draft.own)
+            connection.execute(insert(EXAMPLES).values(slot=slot, **draft.rows["examples"]))
+        for table, name in ((FEATURES, "features"), (STATES, "state")):
+            if name in draft.rows:
+                connection.execute(insert(table).values(**draft.rows[name]))
+
+    @staticmethod
+    def _about_moved(connection: Connection, draft: Draft, before: Stored) -> bytes:
+        """The model's name, sealed for its new version."""
+        version, tenant = draft.version, draft.tenant
+        found = connection.execute(MODEL_QUERY, {"tenant": tenant, "model": version.model}).first()
+        if found is None:
+            raise NotFound(f"no model {version.model}")
+        if found.slot != before.slot or found.version != before.version.version:
+            raise Conflict(f"model {version.model} is no longer at version {before.version.version}; read it again")  # fmt: skip
+        name = about_of(found)["name"].encode()
+        return seal(draft.secret, name, "name", version.model, tenant, version.version, version.base)
 
     # reading
 
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        try:
-            with self.engine.connect() as connection:
-                yield connection
-        except DBAPIError as cause:
-            raise _fault(cause) from cause
-
     def answered(self, tenant: str, key: str, request: str) -> str | None:
         """What the first request with this key was answered; None: it is new. Raises KeyReused."""
-        with self._reading() as connection:
-            return _answered(connection, tenant, key, request)
+        return self.database.read(lambda connection: answer_of(connection, tenant, key, request))
 
     def model(self, tenant: str, model: str) -> dict[str, Any]:
         """id, name, base, version, made. Raises NotFound."""
-        with self._reading() as connection:
-            found = connection.execute(
-                select(MODELS).where(MODELS.c.tenant == tenant, MODELS.c.id == model)
-            ).first()
+        found = self.database.read(
+            lambda c: c.execute(MODEL_QUERY, {"tenant": tenant, "model": model}).first()
+        )
         if found is None:
             raise NotFound(f"no model {model}")
-        return {k: v for k, v in found._mapping.items() if k != "tenant"}
+        return about_of(found)
+
+    def head(self, tenant: str, model: str) -> tuple[int, int]:
+        """Newest version, and the number of the sealing key, another one after anything was forgotten.
+
+        Raises:
+            NotFound: no such model.
+        """
+        found = self.database.read(
+            lambda c: c.execute(MODEL_QUERY, {"tenant": tenant, "model": model}).first()
+        )
+        if found is None:
+            raise NotFound(f"no model {model}")
+        return about_of(found)["version"], int(found.slot)
 
     def models(self, tenant: str, after: str, limit: int) -> list[dict[str, Any]]:
         """Up to `limit` models behind the id `after`, in the order of ids."""
-        query = select(MODELS).where(MODELS.c.tenant == tenant, MODELS.c.id > after)
-        with self._reading() as connection:
-            found = connection.execute(query.order_by(MODELS.c.id).limit(limit)).all()
-        return [{k: v for k, v in row._mapping.items() if k != "tenant"} for row in found]
+        query = (
+            MODELS_QUERY.where(MODELS.c.tenant == tenant, MODELS.c.id > after)
+            .order_by(MODELS.c.id)
+            .limit(limit)
+        )
+        return [about_of(row) for row in self.database.read(lambda c: c.execute(query).all())]
 
-    def count(self) -> int:
-        """Models of all tenants."""
-        with self._reading() as connection:
-            return int(connection.execute(select(func.count()).select_from(MODELS)).scalar_one())
+    def count(self, tenant: str | None = None) -> int:
+        """Models of a tenant; None: of all."""
+        query = select(func.count()).select_from(MODELS)
+        if tenant is not None:
+            query = query.where(MODELS.c.tenant == tenant)
+        return self.database.read(lambda connection: int(connection.execute(query).scalar_one()))
 
     def versions(self, tenant: str, model: str) -> list[int]:
         """Numbers of the versions there are, rising."""
-        with self._reading() as connection:
-            return [number for number, _, _ in _versions(connection, tenant, model)]
+        query = select(VERSIONS.c.version).where(VERSIONS.c.tenant == tenant, VERSIONS.c.model == model)
+        return self.database.read(lambda c: [int(n) for n in c.execute(query.order_by(VERSIONS.c.version)).scalars()])  # fmt: skip
 
-    def version(self, tenant: str, model: str, number: int | None = None) -> tuple[Version, list[Row]]:
-        """A version (None: the newest) with its examples in order, each as its checksum says.
+    def outline(self, tenant: str, model: str, before: int, limit: int) -> list[Version]:
+        """Up to `limit` versions under the number `before`, the newest first."""
+        query = versions_query(tenant, model).where(VERSIONS.c.version < before)
+        query = query.order_by(None).order_by(VERSIONS.c.version.desc()).limit(limit)
+        return [unseal_body(row) for row in self.database.read(lambda c: c.execute(query).all())]
+
+    def version(self, tenant: str, model: str, number: int | None = None) -> Stored:
+        """A version (None: the newest), without its inputs: see `inputs`.
 
         Raises:
             NotFound: no such model or version. Corrupt: a stored byte changed.
         """
-        with self._reading() as connection:
-            if number is None:
-                number = _newest(connection, tenant, model)
-            found = connection.execute(
-                select(VERSIONS).where(
-                    VERSIONS.c.tenant == tenant, VERSIONS.c.model == model, VERSIONS.c.version == number
-                )
-            ).first()
-            if found is None:
-                raise NotFound(f"no version {number} of model {model}")
-            rows = {row.id: row for row in _rows(connection, tenant, model)}
-        names = tuple(json.loads(found.examples))
-        if not rows.keys() >= set(names):
-            raise Corrupt(f"model {model} lacks stored examples {sorted(set(names) - rows.keys())[:3]}")
-        told = Version(model, number, found.base, found.fingerprint, found.space, names)
-        return told, [rows[name] for name in names]
+        asked = {"tenant": tenant, "model": model, "number": number}
 
-    def next_id(self, tenant: str, model: str) -> int:
-        """The number of the next example: one more than any that is stored or named by a version."""
-        with self._reading() as connection:
-            names = [n for _, held, _ in _versions(connection, tenant, model) for n in held]
-            names += [row.id for row in _rows(connection, tenant, model)]
-        return max((int(name[1:]) for name in names), default=-1) + 1
+        def work(connection: Connection) -> Any:
+            top = connection.execute(NEWEST_QUERY if number is None else VERSION_QUERY, asked).first()
+            if top is None:
+                return missing(connection, tenant, model, number)
+            found = {**asked, "fingerprint": top.fingerprint}
+            return top, connection.execute(BLOCKS_QUERY, found).all()
+
+        return self._stored(tenant, *self.database.read(work))
+
+    def _stored(self, tenant: str, top: Row[Any], blocks: Sequence[Row[Any]]) -> Stored:
+        about_of(top)
+        version = unseal_body(top)
+        numbers: list[int] = []
+        labels: list[Any] = []
+        kept = []
+        for row in blocks:
+            sealed = unseal(row.secret, row.labels, "labels", row.model, row.block, tenant)
+            own, told = packing.unpack_labels(sealed)
+            numbers += own
+            labels += told
+            kept.append(self.features_of(row, top.fingerprint))
+        if numbers != list(version.numbers):
+            place = {n: p for p, n in enumerate(numbers)}
+            if not place.keys() >= set(version.numbers):
+                lost = sorted(set(version.numbers) - place.keys())[:3]
+                raise Corrupt(f"model {version.model} lacks its examples {lost}; restore a backup")
+            labels = [labels[place[n]] for n in version.numbers]
+        joined = joined_features(version.numbers, [part for part in kept if part is not None])
+        state = None
+        if top.state is not None or top.state_artifact is not None:
+            sealed = self.fetched(top.state, top.state_artifact)
+            state = unseal(top.secret, sealed, "state", version.model, version.version, version.fingerprint)
+        return Stored(version, labels, joined, state, int(top.next), int(top.slot), bytes(top.secret))
+
+    def inputs(self, tenant: str, model: str, numbers: Sequence[int]) -> list[Any]:
+        """The inputs of examples of these numbers, as the encoder read them.
+
+        Raises:
+            NotFound: no such example. Corrupt: a stored byte changed.
+        """
+        blocks = self.blocks(tenant, model)
+        found = {n: item for block in blocks for n, item in zip(block.numbers, block.inputs, strict=True)}
+        lost = [n for n in numbers if n not in found]
+        if lost:
+            raise NotFound(f"example 'e{lost[0]}' is not in model {model}")
+        return [found[n] for n in numbers]
+
+    def blocks(self, tenant: str, model: str) -> list[Block]:
+        """All examples of a model, without features."""
+        asked = {"tenant": tenant, "model": model}
+        rows = self.database.read(lambda connection: connection.execute(INPUTS_QUERY, asked).all())
+        return [self.block_of(row) for row in rows]
 
     def writable(self) -> bool:
         """Can something be committed now?"""
+        old = time.time() - self.keep_answers
         try:
-            self.change(
-                lambda connection: (
-                    connection.execute(delete(ANSWERS).where(ANSWERS.c.made < time.time() - _DAY)).rowcount
-                )
-            )
+            self.database.change(lambda c: c.execute(delete(ANSWERS).where(ANSWERS.c.made < old)).rowcount)
         except ServingError:
             return False
         return True
-
-    # keys
-
-    def put_key(self, digest: str, prefix: str, tenant: str, scopes: str) -> None:
-        """Keep a key's hash."""
-        self.change(lambda c: c.execute(insert(KEYS).values(
-            digest=digest, prefix=prefix, tenant=tenant, scopes=scopes, made=time.time())).rowcount)  # fmt: skip
-
-    def key(self, digest: str) -> tuple[str, str] | None:
-        """Tenant and scopes of a key's hash."""
-        with self._reading() as connection:
-            found = connection.execute(select(KEYS).where(KEYS.c.digest == digest)).first()
-        return None if found is None else (found.tenant, found.scopes)
-
-    def has_keys(self) -> bool:
-        """Was any key made?"""
-        with self._reading() as connection:
-            return connection.execute(select(KEYS.c.digest).limit(1)).first() is not None
-
-    def revoke(self, prefix: str) -> int:
-        """Delete the keys that start so; how many there were."""
-        return self.change(lambda c: int(c.execute(delete(KEYS).where(KEYS.c.prefix == prefix)).rowcount))
-
-    def backup(self, path: Path) -> Path:
-        """A whole copy of a SQLite store while it is in use."""
-        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text("VACUUM INTO :path"), {"path": str(path)})
-        return path
-
-
-def _pragmas(connection: Any, _: Any) -> None:
-    connection.isolation_level = None
-    for rule in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "secure_delete=ON"):
-        connection.execute(f"PRAGMA {rule}")
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
-
-
-def _fault(cause: BaseException) -> BaseException:
-    if isinstance(cause, DBAPIError):
-        said = str(cause.orig)
-        if any(word in said for word in ("full", "disk I/O error", "No space", "unable to open", "readonly")):
-            return StoreFull(f"nothing was changed: the store cannot write ({said}); free space")
-        if "malformed" in said or "not a database" in said:
-            return Corrupt(f"a page of the store is damaged ({said}); restore a backup")
-    return cause
-
-
-def _answered(connection: Connection, tenant: str, key: str, request: str) -> str | None:
-    found = connection.execute(
-        select(ANSWERS).where(ANSWERS.c.tenant == tenant, ANSWERS.c.key == key)
-    ).first()
-    if found is None:
-        return None
-    if found.request != request:
-        raise KeyReused(f"Idempotency-Key {key!r} came with another request before; use a new key")
-    return str(found.answer)
-
-
-def _newest(connection: Connection, tenant: str, model: str) -> int:
-    found = connection.execute(
-        select(MODELS.c.version).where(MODELS.c.tenant == tenant, MODELS.c.id == model)
-    ).scalar()
-    if found is None:
-        raise NotFound(f"no model {model}")
-    return int(found)
-
-
-def _versions(connection: Connection, tenant: str, model: str) -> list[tuple[int, list[str], str]]:
-    query = select(VERSIONS.c.version, VERSIONS.c.examples, VERSIONS.c.space).where(
-        VERSIONS.c.tenant == tenant, VERSIONS.c.model == model
-    )
-    return [
-        (int(v), json.loads(names), space)
-        for v, names, space in connection.execute(query.order_by(VERSIONS.c.version))
-    ]
-
-
-def _rows(connection: Connection, tenant: str, model: str) -> list[Row]:
-    rows = []
-    for found in connection.execute(
-        select(EXAMPLES).where(EXAMPLES.c.tenant == tenant, EXAMPLES.c.model == model)
-    ):
-        row = Row(found.id, found.label, bytes(found.input), found.features, found.fingerprint)
-        if row.digest() != bytes(found.digest):
-            raise Corrupt(
-                f"example {found.id!r} of model {model} does not fit its checksum; restore a backup"
-            )
-        rows.append(row)
-    return rows

@@ -15,14 +15,10 @@ from kshot.trust import next_to_label
 def versions(service: Service, tenant: str, model: str, cursor: str = "", limit: int = 50) -> dict[str, Any]:
     """A page of versions, the newest first; `cursor` is the last number of the page before."""
     service.store.model(tenant, model)
-    before = _number(cursor, "v") if cursor else 2**62
-    numbers = [n for n in reversed(service.store.versions(tenant, model)) if n < before]
-    page = []
-    for number in numbers[:limit]:
-        told, rows = service.store.version(tenant, model, number)
-        page.append({"version": number, "base": told.base, "n_examples": len(rows)})
-    more = len(numbers) > limit
-    return {"versions": page, "cursor": f"v{page[-1]['version']}" if more else None}
+    before = _number(cursor, "v") if cursor else 2**31 - 1
+    found = service.store.outline(tenant, model, before, limit + 1)
+    page = [{"version": v.version, "base": v.base, "n_examples": len(v.numbers)} for v in found[:limit]]
+    return {"versions": page, "cursor": f"v{page[-1]['version']}" if len(found) > limit else None}
 
 
 def examples(service: Service, tenant: str, model: str, cursor: str = "", limit: int = 50) -> dict[str, Any]:

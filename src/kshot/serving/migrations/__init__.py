@@ -1,0 +1,1 @@
+"""What brings an older database to the present schema: forward only, one file a step. See `upgrading`."""

@@ -1,0 +1,195 @@
+"""Rows of a store: what is asked of the tables, and what a row says once it is unsealed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from sqlalchemy import Connection, Row, Select, and_, bindparam, insert, select
+from torch import Tensor
+
+from kshot.serving.faults import Corrupt, KeyReused, NotFound
+from kshot.serving.packing import numbers_to_text, text_to_numbers
+from kshot.serving.schema import ANSWERS, EXAMPLES, FEATURES, MODELS, SLOTS, STATES, VERSIONS
+from kshot.serving.sealing import seal, unseal
+
+
+class Version(NamedTuple):
+    """One immutable version of a model; `space` is JSON, `numbers` are those of its examples, rising."""
+
+    model: str
+    version: int
+    base: str
+    fingerprint: str
+    space: str
+    numbers: tuple[int, ...]
+
+
+class Stored(NamedTuple):
+    """A version as it was read.
+
+    Attributes:
+        labels: of its examples. features: float16 [n, ...]; None where some are not kept.
+        state: what adapting computed, packed; None: not kept.
+        next: the number of the next example. slot, secret: the model's sealing key when it was read.
+    """
+
+    version: Version
+    labels: list[Any]
+    features: Tensor | None
+    state: bytes | None
+    next: int
+    slot: int
+    secret: bytes
+
+
+class Draft(NamedTuple):
+    """A version with everything sealed, ready to be inserted; `own` is its block's key."""
+
+    version: Version
+    tenant: str
+    secret: bytes
+    own: bytes
+    next: int
+    rows: dict[str, Any]
+
+
+def new_slot(connection: Connection, secret: bytes) -> int:
+    """A place for a sealing key."""
+    query = insert(SLOTS).values(secret=secret).returning(SLOTS.c.slot)
+    return int(connection.execute(query).scalar_one())
+
+
+def seal_body(secret: bytes, tenant: str, version: Version) -> bytes:
+    """What a version holds, sealed by its model's key."""
+    data = json.dumps([version.space, numbers_to_text(version.numbers)]).encode()
+    return seal(
+        secret, data, "version", version.model, version.version, tenant, version.base, version.fingerprint
+    )
+
+
+def unseal_body(row: Row[Any]) -> Version:
+    """The inverse of `seal_body`, of a row with the model's secret. Raises Corrupt."""
+    place = (row.model, row.number, row.tenant, row.version_base, row.fingerprint)
+    space, numbers = json.loads(unseal(row.secret, row.body, "version", *place))
+    return Version(
+        row.model, int(row.number), row.version_base, row.fingerprint, space, text_to_numbers(numbers)
+    )
+
+
+def joined_features(numbers: Sequence[int], parts: Sequence[tuple[tuple[int, ...], Tensor]]) -> Tensor | None:
+    """Features of the examples with these numbers; None where one has none or they do not fit together."""
+    held = [n for own, _ in parts for n in own]
+    if not parts or len({part.shape[1:] for _, part in parts}) > 1:
+        return None
+    whole = torch.cat([part for _, part in parts]) if len(parts) > 1 else parts[0][1]
+    if held == list(numbers):
+        return whole
+    place = {n: p for p, n in enumerate(held)}
+    return whole[[place[n] for n in numbers]] if place.keys() >= set(numbers) else None
+
+
+_SECRET = SLOTS.c.secret
+MODELS_QUERY = select(MODELS, MODELS.c.id.label("model"), _SECRET).join_from(
+    MODELS, SLOTS, SLOTS.c.slot == MODELS.c.slot
+)
+_OWN = and_(MODELS.c.tenant == bindparam("tenant"), MODELS.c.id == bindparam("model"))
+MODEL_QUERY = MODELS_QUERY.where(_OWN)
+
+
+def _one(condition: Any) -> Any:
+    """Model, key, version and state in one row."""
+    return (
+        select(
+            MODELS, MODELS.c.id.label("model"), _SECRET, VERSIONS.c.version.label("number"),
+            VERSIONS.c.base.label("version_base"), VERSIONS.c.fingerprint, VERSIONS.c.body,
+            STATES.c.data.label("state"), STATES.c.artifact.label("state_artifact"),
+        )
+        .join_from(MODELS, SLOTS, SLOTS.c.slot == MODELS.c.slot)
+        .join(VERSIONS, and_(VERSIONS.c.model == MODELS.c.id, condition, VERSIONS.c.tenant == MODELS.c.tenant))
+        .outerjoin(STATES, and_(STATES.c.model == MODELS.c.id, STATES.c.version == VERSIONS.c.version))
+        .where(_OWN)
+    )  # fmt: skip
+
+
+NEWEST_QUERY, VERSION_QUERY = (
+    _one(VERSIONS.c.version == MODELS.c.version),
+    _one(VERSIONS.c.version == bindparam("number")),
+)
+_MINE = and_(EXAMPLES.c.tenant == bindparam("tenant"), EXAMPLES.c.model == bindparam("model"))
+BLOCKS_QUERY = (
+    select(
+        EXAMPLES.c.model, EXAMPLES.c.block, EXAMPLES.c.labels, _SECRET,
+        FEATURES.c.data, FEATURES.c.artifact.label("features_artifact"),
+    )
+    .join_from(EXAMPLES, SLOTS, SLOTS.c.slot == EXAMPLES.c.slot)
+    .outerjoin(FEATURES, and_(
+        FEATURES.c.model == EXAMPLES.c.model, FEATURES.c.block == EXAMPLES.c.block,
+        FEATURES.c.fingerprint == bindparam("fingerprint")))
+    .where(_MINE).order_by(EXAMPLES.c.block)
+)  # fmt: skip
+INPUTS_QUERY = (
+    select(EXAMPLES, _SECRET)
+    .join_from(EXAMPLES, SLOTS, SLOTS.c.slot == EXAMPLES.c.slot)
+    .where(_MINE)
+    .order_by(EXAMPLES.c.block)
+)
+_BODY = select(
+    VERSIONS.c.model, VERSIONS.c.version.label("number"), VERSIONS.c.tenant, VERSIONS.c.base.label("version_base"),
+    VERSIONS.c.fingerprint, VERSIONS.c.body, _SECRET,
+).join_from(VERSIONS, MODELS, MODELS.c.id == VERSIONS.c.model).join(SLOTS, SLOTS.c.slot == MODELS.c.slot)  # fmt: skip
+ANSWER_QUERY = (
+    select(ANSWERS, _SECRET)
+    .join_from(ANSWERS, MODELS, MODELS.c.id == ANSWERS.c.model)
+    .join(SLOTS, SLOTS.c.slot == MODELS.c.slot)
+)
+
+
+def versions_query(tenant: str, model: str) -> Select[Any]:
+    """All versions of a model, rising, each with the model's key."""
+    own = (VERSIONS.c.tenant == tenant, VERSIONS.c.model == model)
+    return _BODY.where(*own).order_by(VERSIONS.c.version)
+
+
+def about_of(row: Row[Any]) -> dict[str, Any]:
+    """id, name, base, version, made of a model. Raises Corrupt."""
+    name = unseal(row.secret, row.about, "name", row.model, row.tenant, row.version, row.base).decode()
+    return {"id": row.model, "name": name, "base": row.base, "version": int(row.version), "made": row.made}
+
+
+def answer_of(connection: Connection, tenant: str, key: str, request: str) -> str | None:
+    """What the first request with a key was answered; None: it is new. Raises KeyReused."""
+    found = connection.execute(ANSWER_QUERY.where(ANSWERS.c.tenant == tenant, ANSWERS.c.key == key)).first()
+    if found is None:
+        return None
+    first, answer = json.loads(unseal(found.secret, found.answer, "answer", tenant, key))
+    if first != request:
+        raise KeyReused(f"Idempotency-Key {key!r} came with another request before; use a new key")
+    return str(answer)
+
+
+def committed(connection: Connection, draft: Draft) -> bool:
+    """Was this very draft committed before, and the connection lost while it was being told so?"""
+    own = draft.rows["version"]
+    query = select(VERSIONS.c.body).where(
+        VERSIONS.c.model == own["model"], VERSIONS.c.version == own["version"]
+    )
+    found = connection.execute(query).scalar()
+    return found is not None and bytes(found) == own["body"]
+
+
+def missing(connection: Connection, tenant: str, model: str, number: int | None) -> Any:
+    """Say what there is not."""
+    found = connection.execute(MODEL_QUERY, {"tenant": tenant, "model": model}).first()
+    if found is None:
+        there = connection.execute(
+            select(MODELS.c.id).where(_OWN), {"tenant": tenant, "model": model}
+        ).scalar()
+        if there is not None:
+            raise Corrupt(f"model {model} lacks its sealing key; restore a backup")
+        raise NotFound(f"no model {model}")
+    if number is None:
+        raise Corrupt(f"model {model} lacks its newest version {found.version}; restore a backup")
+    raise NotFound(f"no version {number} of model {model}")

@@ -1,0 +1,57 @@
+"""Bytes that cannot be read without a key, nor changed or moved to another row unnoticed: AES-GCM.
+
+Forgetting is destroying the key. Databases leave stale copies of rows where a page was split or merged, in logs and
+in free space; without the key they say nothing. The same tag is the checksum of what is stored.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from kshot.serving.faults import Corrupt
+
+_NONCE = 12
+_PLAIN, _DEFLATED = b"\0", b"\1"
+
+
+def new_key() -> bytes:
+    """A fresh random key of 16 bytes."""
+    return os.urandom(16)
+
+
+def seal(key: bytes, data: bytes, *place: object, squeeze: bool = True) -> bytes:
+    """`data` sealed for one place: a table, and what names the row. Compressed where that makes it smaller."""
+    body = _PLAIN + data
+    if squeeze and len(data) > 64:
+        small = zlib.compress(data, 6)
+        body = _DEFLATED + small if len(small) < len(data) else body
+    nonce = os.urandom(_NONCE)
+    return nonce + AESGCM(key).encrypt(nonce, body, _bound(place))
+
+
+def unseal(key: bytes, sealed: bytes, *place: object) -> bytes:
+    """What was sealed for this place.
+
+    Raises:
+        Corrupt: a byte of it, of its key or of its place has changed.
+
+    >>> key = new_key()
+    >>> unseal(key, seal(key, b"hello", "labels", "m_1", 1), "labels", "m_1", 1)
+    b'hello'
+    """
+    try:
+        body = AESGCM(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], _bound(place))
+    except (InvalidTag, ValueError):
+        named = " ".join(map(str, place[:3]))
+        raise Corrupt(
+            f"{named}: stored bytes do not fit their checksum; restore a backup, other models are not affected"
+        ) from None
+    return zlib.decompress(body[1:]) if body[:1] == _DEFLATED else body[1:]
+
+
+def _bound(place: tuple[object, ...]) -> bytes:
+    return "\0".join(map(str, place)).encode()

@@ -1,0 +1,207 @@
+"""Stored versions as values: out of a bounded cache, or solved again from what is stored."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kshot.errors import DataError
+from kshot.learners import Adapted, Learner
+from kshot.learners.records import fingerprint
+from kshot.serving.faults import Busy, Conflict, NotFound, StoreFull
+from kshot.serving.states import pack_state, size_of, unpack_state, worth_keeping
+from kshot.serving.store import Store, Stored
+from kshot.tasks.spaces import space_from_json
+
+Embedded = Any
+"""A tensor [n, ...], or a list of n items of unequal length."""
+
+_ROOM = 64 * 2**20
+_EACH = 4096  # what a task weighs beside its tensors
+
+
+class Deferred(Sequence[Any]):
+    """Inputs that are read when somebody looks at them."""
+
+    def __init__(self, count: int, read: Callable[[], list[Any]]) -> None:
+        self._count, self._read, self._found = count, read, list[Any]()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.all()[place]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.all())
+
+    def all(self) -> list[Any]:
+        """All of them."""
+        if not self._found:
+            self._found = self._read()
+        return self._found
+
+
+class Tasks:
+    """What a service knows of its bases and of tasks on them.
+
+    Args:
+        embed: embeddings of inputs as read, by the service's batcher.
+    """
+
+    def __init__(
+        self, store: Store, bases: Mapping[str, Learner], embed: Callable[[Learner, Any], Embedded]
+    ) -> None:
+        self.store, self.bases, self._embed = store, dict(bases), embed
+        self.fingerprints = {name: fingerprint(base) for name, base in bases.items()}
+        self._cache: OrderedDict[tuple[str, str, int, int], tuple[Adapted, int]] = OrderedDict()
+        self._held = 0
+        self._lock = threading.Lock()
+
+    def base(self, name: str) -> Learner:
+        """A base by name. Raises NotFound."""
+        if name not in self.bases:
+            raise NotFound(f"base {name!r} is not served; served are {sorted(self.bases)}")
+        return self.bases[name]
+
+    def get(self, tenant: str, model: str, version: int | None) -> tuple[Adapted, int]:
+        """A stored version; its inputs are read when looked at.
+
+        The cache is asked by the model's sealing key too, so what was forgotten, here or in another process, is never
+        answered from.
+        """
+        newest, slot = self.store.head(tenant, model)
+        number = newest if version is None else version
+        place = (tenant, model, number, slot)
+        with self._lock:
+            if place in self._cache:
+                self._cache.move_to_end(place)
+                return self._cache[place][0], number
+        stored = self.store.version(tenant, model, number)
+        task = self.of(tenant, stored)
+        self._keep((tenant, model, number, stored.slot), task)
+        return task, number
+
+    def whole(self, tenant: str, model: str, version: int | None) -> tuple[Adapted, int]:
+        """As `get`, with the inputs read."""
+        task, number = self.get(tenant, model, version)
+        if isinstance(task.inputs, Deferred):
+            task = replace(task, inputs=task.learner.encoder.read(task.inputs.all()))
+        return task, number
+
+    def drop(self, tenant: str, model: str) -> None:
+        """Keep nothing of a model."""
+        with self._lock:
+            for place in [p for p in self._cache if p[:2] == (tenant, model)]:
+                self._held -= self._cache.pop(place)[1]
+
+    def of(self, tenant: str, stored: Stored) -> Adapted:
+        """A version as a value. Features or a state that are not kept are made again, and kept."""
+        version = stored.version
+        learner = self.own_base(stored)
+        space = space_from_json(json.loads(version.space))
+        inputs = self.inputs(tenant, stored)
+        embedded = self.embedded(tenant, stored, inputs)
+        ids = tuple(f"e{n}" for n in version.numbers)
+        if stored.state is not None:
+            state = unpack_state(learner, stored.state)
+            return Adapted(learner, space, inputs, stored.labels, ids, embedded, state)
+        task = Adapted.of_embedded(learner, space, inputs, stored.labels, ids, embedded)
+        if (state := kept_state(task)) is not None:
+            self._cached_again(lambda: self.store.put_state(tenant, stored, state))
+        return task
+
+    def own_base(self, stored: Stored) -> Learner:
+        """The base of a version, with the weights it was taught on.
+
+        Raises:
+            NotFound: it is not served. DataError: its weights have changed.
+        """
+        version = stored.version
+        learner = self.base(version.base)
+        if self.fingerprints[version.base] != version.fingerprint:
+            raise DataError(
+                f"base {version.base!r} has other weights than when {version.model} was taught; rebase it"
+            )
+        return learner
+
+    def inputs(self, tenant: str, stored: Stored) -> Deferred:
+        """The inputs of a version's examples."""
+        version = stored.version
+        return Deferred(
+            len(version.numbers), lambda: self.store.inputs(tenant, version.model, version.numbers)
+        )
+
+    def embedded(self, tenant: str, stored: Stored, inputs: Deferred) -> Embedded:
+        """Embeddings of a version's examples: as kept, or made again from the inputs."""
+        learner = self.own_base(stored)
+        if stored.features is not None:
+            return stored.features.float()
+        made = rounded(learner, self._embed(learner, learner.encoder.read(inputs.all())))
+        if keeps(learner, made):
+            version = stored.version
+            self._cached_again(
+                lambda: self.store.put_features(
+                    tenant,
+                    version.model,
+                    version.fingerprint,
+                    dict(zip(version.numbers, made.half(), strict=True)),
+                )
+            )
+        return made
+
+    @staticmethod
+    def _cached_again(write: Callable[[], Any]) -> None:
+        try:
+            write()
+        except (StoreFull, Busy, Conflict):  # only a cache: answers go on without
+            return
+
+    def _keep(self, place: tuple[str, str, int, int], task: Adapted) -> None:
+        size = _EACH + size_of(task.embedded) + size_of(task.state)
+        with self._lock:
+            if place not in self._cache:
+                self._cache[place] = (task, size)
+                self._held += size
+            while self._held > _ROOM and len(self._cache) > 1:
+                self._held -= self._cache.popitem(last=False)[1][1]
+
+
+def keeps(learner: Learner, embedded: Embedded) -> bool:
+    """Are these features that float16 can hold? Learners that move the encoder have none."""
+    return (
+        not learner.inner_gradient
+        and isinstance(embedded, Tensor)
+        and embedded.ndim >= 2
+        and embedded.dtype == torch.float32
+        and bool((embedded.abs() < 6e4).all())
+    )
+
+
+def rounded(learner: Learner, embedded: Embedded) -> Embedded:
+    """Embeddings as the cache gives them back, so that a task is the same before and after a restart."""
+    return embedded.half().float() if keeps(learner, embedded) else embedded
+
+
+def joined(first: Embedded, second: Embedded) -> Embedded:
+    """Embeddings of some examples, then of others."""
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return torch.cat([first, second])
+    return [*first, *second]
+
+
+def taken(embedded: Embedded, places: Sequence[int]) -> Embedded:
+    """Embeddings at these places."""
+    return embedded[list(places)] if isinstance(embedded, Tensor) else [embedded[p] for p in places]
+
+
+def kept_state(task: Adapted) -> bytes | None:
+    """A task's state to be kept; None where solving is as fast."""
+    return pack_state(task.learner, task.state) if worth_keeping(task.learner) else None
