@@ -249,6 +249,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     """Run in eval mode and put the mode of every part back, also when several threads do so at once."""
     parts = list(module.modules())
     with _LOCK:
+        if not any(part.training or part in _HELD for part in parts):
+            parts = []  # as a served base always is: there is nothing to put back
         for part in parts:
             _HELD.setdefault(part, [0, part.training])[0] += 1
             part.training = False
