@@ -145,23 +145,26 @@ async def drive(
 
     for place in range(count):
         wait = start + place / rate - time.perf_counter()
-        if wait > 0:
-            await asyncio.sleep(wait)
-        elif place % 50 == 0:
-            await asyncio.sleep(0)
+        if wait > 0 or place % 50 == 0:
+            await asyncio.sleep(max(0.0, wait))
         task = asyncio.create_task(one(place))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-    left = list(tasks)
-    if left:
-        await asyncio.wait(left, timeout=30)
-    outcome.broken += sum(not task.done() for task in left)
-    for task in left:
-        task.cancel()
+    outcome.broken += await _finish(list(tasks))
     outcome.seconds = max(seconds, time.perf_counter() - start - warm)
     outcome.busy_seconds = time.process_time() - busy
     pool.close()
     return outcome
+
+
+async def _finish(left: list[asyncio.Task[None]]) -> int:
+    """Wait for what is under way; how many had to be given up."""
+    if left:
+        await asyncio.wait(left, timeout=30)
+    late = [task for task in left if not task.done()]
+    for task in late:
+        task.cancel()
+    return len(late)
 
 
 def ramp(
