@@ -57,13 +57,13 @@ def _sound(value: str) -> None:
 
 
 def _check_image(value: str, limits: Limits) -> None:
-    if len(value) > limits.image_bytes * 4 // 3 + 100:
-        raise TooLarge(f"an image of {len(value) * 3 // 4} bytes; at most {limits.image_bytes}")
+    encoded = value.partition(",")[2] if value.startswith("data:") else value
+    size = len(encoded) * 3 // 4 - encoded[-2:].count("=")
+    if size > limits.image_bytes:
+        raise TooLarge(f"an image of {size} bytes; at most {limits.image_bytes}")
     image = need("PIL.Image", "vision")
     try:
-        data = base64.b64decode(
-            value.partition(",")[2] if value.startswith("data:") else value, validate=True
-        )
+        data = base64.b64decode(encoded, validate=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", image.DecompressionBombWarning)
             with image.open(io.BytesIO(data), formats=list(FORMATS)) as picture:
