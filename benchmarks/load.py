@@ -116,7 +116,13 @@ class Pool:
 
 
 async def drive(
-    port: int, make: Callable[[int], Request], *, rate: float, seconds: float, warm: float = 0.0, keep: int = 0
+    port: int,
+    make: Callable[[int], Request],
+    *,
+    rate: float,
+    seconds: float,
+    warm: float = 0.0,
+    keep: int = 0,
 ) -> Outcome:
     """Send make(0), make(1), ... `rate` times a second; the first `warm` seconds are left out."""
     pool, outcome = Pool(port), Outcome(rate, seconds)
@@ -201,7 +207,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: list[str], port: int, *, path: str = "/readyz", patience: float = 60.0) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    command: list[str], port: int, *, path: str = "/readyz", patience: float = 60.0
+) -> Iterator[subprocess.Popen[bytes]]:
     """A server process that is ready; `ready_seconds` of it tells how long that took."""
     log = Path(f"/tmp/kshot-served-{port}.log").open("wb")  # noqa: SIM115
     began = time.perf_counter()

@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
+
 from kshot.encoders import Encoder
 from kshot.errors import DataError, KshotError, need
 from kshot.serving.faults import TooLarge
@@ -18,6 +20,7 @@ from kshot.serving.limits import Limits
 FORMATS = ("PNG", "JPEG", "WEBP")
 """Of images; other decoders are never started, whatever the bytes say."""
 _DEEPEST = 8
+_LARGEST = 1e15
 
 
 def decoded(encoder: Encoder, values: Sequence[Any], limits: Limits) -> Any:
@@ -110,3 +113,17 @@ def name_of(name: str, limits: Limits) -> str:
             f"name {name[:40]!r}: at most {limits.label_characters} characters, no control characters"
         )
     return name
+
+
+def sound(embedded: Any) -> Any:
+    """Embeddings that can be reckoned with.
+
+    Raises:
+        DataError: NaN, or numbers whose squares no float32 holds.
+    """
+    for part in [embedded] if isinstance(embedded, Tensor) else embedded:
+        if isinstance(part, Tensor) and part.is_floating_point() and not bool((part.abs() < _LARGEST).all()):
+            raise DataError(
+                f"an input has features that are not finite or over {_LARGEST:g}; scale it down, or leave it out"
+            )
+    return embedded

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kshot.serving.service import Service
 
 _SHOWN = 20
+_QUICK = 60
 _READAPTS = 60
 """Examples up to which leaving each one out is affordable for a learner without a formula for it."""
 
@@ -89,6 +90,21 @@ def _familiarity(task: Adapted, score: float) -> dict[str, Any]:
     if "familiar" not in settings:
         return {}
     return {"familiarity": score, "unknown_below": float(settings["threshold"])}
+
+
+def estimate(task: Adapted) -> dict[str, Any] | None:
+    """Share of examples answered right without them, with its 95 % interval; None where that takes longer than
+    teaching, or nothing can be left out: then `quality` tells.
+    """  # fmt: skip
+    if not isinstance(task.space, Classes) or not len(task.space.labels) < len(task) <= _QUICK:
+        return None
+    if task.left_out is None:
+        return None
+    counts = Counter(task.targets)
+    pairs = zip(task.targets, task.leave_one_out().labels, strict=True)
+    hits = [given == label for label, given in pairs if counts[label] > 1]
+    low, high = wilson(sum(hits), len(hits))
+    return {"judged": len(hits), "right": sum(hits), "low": low, "high": high}
 
 
 def quality(task: Adapted) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from kshot import storage
-from kshot.errors import BundleError, DataError
+from kshot.encoders import Encoder
+from kshot.errors import BundleError, DataError, KshotError
 from kshot.serving.faults import NotFound, TooLarge
 from kshot.serving.service import Service
 
@@ -27,15 +28,26 @@ def take_in(service: Service, tenant: str, data: bytes, *, key: str | None = Non
         TooLarge: its header or its examples are over the limits. DataError: numbers that are not finite.
     """
     manifest, tensors = checked(service, data)
-    name = _base_of(service, manifest)
-    encoder = service.bases[name].encoder
+    mark = (key, hashlib.sha256(data).hexdigest()) if key else None
+    try:
+        name = _base_of(service, manifest)
+        read = _inputs(manifest, tensors, service.bases[name].encoder)
+        labels, space = list(manifest["targets"]), manifest["space"]
+        return service.teach_read(tenant, name, read, labels, space=space, mark=mark)
+    except KshotError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as cause:
+        # the checksum fits, so somebody wrote this file with a program of their own
+        raise BundleError(
+            f"the posted file makes no sense ({type(cause).__name__}); save the task again"
+        ) from cause
+
+
+def _inputs(manifest: dict[str, Any], tensors: dict[str, Tensor], encoder: Encoder) -> Any:
     items = _items(manifest, tensors)
     if [encoder.digest(item) for item in items] != list(manifest["digests"]):
         raise BundleError("an example of the file does not fit its content hash; save the task again")
-    return service.teach_read(
-        tenant, name, encoder.read(items), list(manifest["targets"]), space=manifest["space"],
-        mark=(key, hashlib.sha256(data).hexdigest()) if key else None,
-    )  # fmt: skip
+    return encoder.read(items)
 
 
 def checked(service: Service, data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:

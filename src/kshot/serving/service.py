@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from kshot.learners.records import task_record
 from kshot.serving import lessons
 from kshot.serving.batcher import Batcher
 from kshot.serving.faults import Conflict, NotFound, TooLarge
-from kshot.serving.inputs import decoded, label_of, name_of
+from kshot.serving.inputs import decoded, label_of, name_of, sound
 from kshot.serving.limits import Limits
 from kshot.serving.observing import Observed
 from kshot.serving.store import Block, Store, Stored, Version
@@ -39,7 +40,7 @@ class Service:
         self.store, self.bases = store, dict(bases)
         self.limits, self.observed = limits or Limits(), Observed()
         self.batcher = Batcher(self.limits.queue, self.observed)
-        self.tasks = Tasks(store, self.bases, self.batcher.embed)
+        self.tasks = Tasks(store, self.bases, self.batcher.embed, self.observed)
         self.fingerprints = self.tasks.fingerprints
 
     def close(self) -> None:
@@ -83,7 +84,7 @@ class Service:
             return dict(json.loads(found))
         learner = self.tasks.base(base)
         known = [label_of(label, self.limits) for label in labels]
-        embedded = rounded(learner, self.batcher.embed(learner, read))
+        embedded = rounded(learner, sound(self.batcher.embed(learner, read)))
         return self._taught(tenant, base, known, read, embedded, json.dumps(space), mark, "")
 
     def _taught(
@@ -109,9 +110,11 @@ class Service:
         """{"predictions": one per input, "version"}; inputs of concurrent requests are encoded together."""
         if not 0 < len(inputs) <= self.limits.inputs:
             raise TooLarge(f"{len(inputs)} inputs; a request holds 1 to {self.limits.inputs}")
+        began = time.perf_counter()
         task, number = self.tasks.get(tenant, model, version)
         read = decoded(task.learner.encoder, inputs, self.limits)
-        answer = task.answer_embedded(self.batcher.embed(task.learner, read))
+        answer = task.answer_embedded(sound(self.batcher.embed(task.learner, read)))
+        self.observed.predict_seconds.labels(task.learner.kind).observe(time.perf_counter() - began)
         return {"predictions": answer.to_json(), "version": number}
 
     def add(
@@ -194,7 +197,9 @@ class Service:
     def explain(self, tenant: str, model: str, value: Any) -> dict[str, Any]:
         """Which examples decided the answer to one input."""
         task, number = self.task(tenant, model, None)
-        embedded = self.batcher.embed(task.learner, decoded(task.learner.encoder, [value], self.limits))
+        embedded = sound(
+            self.batcher.embed(task.learner, decoded(task.learner.encoder, [value], self.limits))
+        )
         return {**lessons.reasons(task, embedded), "version": number}
 
     def quality(self, tenant: str, model: str) -> dict[str, Any]:
@@ -270,20 +275,14 @@ class Service:
         return self.show(tenant, model)
 
     def check(self, tenant: str, model: str, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """How many of these examples are answered as labelled."""
-        number = self.store.model(tenant, model)["version"]
-        answers = self.predict(tenant, model, [e["input"] for e in examples], version=number)["predictions"]
-        wrong = [
-            place
-            for place, (e, a) in enumerate(zip(examples, answers, strict=True))
-            if a["label"] != e["label"]
-        ]
+        """How many of these examples are answered as labelled, and which are not; for numbers their `figures`."""
+        task, number = self.tasks.get(tenant, model, None)
+        labels = [label_of(e["label"], self.limits) for e in examples]
+        told = task.check(decoded(task.learner.encoder, [e["input"] for e in examples], self.limits), labels)
+        wrong = [{"place": place, "expected": want, "given": got} for place, want, got in told.wrong]
         return {
-            "right": len(examples) - len(wrong),
-            "total": len(examples),
-            "wrong": wrong,
-            "version": number,
-        }
+            "right": told.right, "total": told.total, "wrong": wrong, "figures": dict(told.figures), "version": number,
+        }  # fmt: skip
 
     def rebase(
         self, tenant: str, model: str, base: str, *, match: int | None = None, key: str | None = None
@@ -380,7 +379,7 @@ class Service:
             raise TooLarge(f"{len(examples)} examples; a request holds 1 to {self.limits.examples}")
         labels = [label_of(example["label"], self.limits) for example in examples]
         read = decoded(learner.encoder, [example["input"] for example in examples], self.limits)
-        return labels, read, rounded(learner, self.batcher.embed(learner, read))
+        return labels, read, rounded(learner, sound(self.batcher.embed(learner, read)))
 
     def _solved(
         self,
@@ -429,7 +428,7 @@ def _number(model: str, name: str) -> int:
 def _told(version: Version, task: Adapted) -> dict[str, Any]:
     return {
         "id": version.model, "version": version.version, "base": version.base, "classes": _classes(task),
-        "n_examples": len(task), "examples": list(task.ids),
+        "n_examples": len(task), "examples": list(task.ids), "quality": lessons.estimate(task),
     }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from kshot.errors import DataError
 from kshot.learners import Adapted, Learner
 from kshot.learners.records import fingerprint
 from kshot.serving.faults import Busy, Conflict, NotFound, StoreFull
+from kshot.serving.observing import Observed
 from kshot.serving.states import pack_state, size_of, unpack_state, worth_keeping
 from kshot.serving.store import Store, Stored
 from kshot.tasks.spaces import space_from_json
@@ -54,12 +55,18 @@ class Tasks:
 
     Args:
         embed: embeddings of inputs as read, by the service's batcher.
+        observed: where hits of the cache are counted.
     """
 
     def __init__(
-        self, store: Store, bases: Mapping[str, Learner], embed: Callable[[Learner, Any], Embedded]
+        self,
+        store: Store,
+        bases: Mapping[str, Learner],
+        embed: Callable[[Learner, Any], Embedded],
+        observed: Observed | None = None,
     ) -> None:
         self.store, self.bases, self._embed = store, dict(bases), embed
+        self._observed = observed or Observed()
         self.fingerprints = {name: fingerprint(base) for name, base in bases.items()}
         self._cache: OrderedDict[tuple[str, str, int, int], tuple[Adapted, int]] = OrderedDict()
         self._held = 0
@@ -83,7 +90,9 @@ class Tasks:
         with self._lock:
             if place in self._cache:
                 self._cache.move_to_end(place)
+                self._observed.cache_hits.inc()
                 return self._cache[place][0], number
+        self._observed.cache_misses.inc()
         stored = self.store.version(tenant, model, number)
         task = self.of(tenant, stored)
         self._keep((tenant, model, number, stored.slot), task)

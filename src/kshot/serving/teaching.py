@@ -14,8 +14,8 @@ from kshot.trust import next_to_label
 
 def versions(service: Service, tenant: str, model: str, cursor: str = "", limit: int = 50) -> dict[str, Any]:
     """A page of versions, the newest first; `cursor` is the last number of the page before."""
-    service.store.model(tenant, model)
-    before = _number(cursor, "v") if cursor else 2**31 - 1
+    service.store.head(tenant, model)
+    before = _number(cursor, "v") if cursor else 2**31
     found = service.store.outline(tenant, model, before, limit + 1)
     page = [{"version": v.version, "base": v.base, "n_examples": len(v.numbers)} for v in found[:limit]]
     return {"versions": page, "cursor": f"v{page[-1]['version']}" if len(found) > limit else None}
@@ -23,7 +23,7 @@ def versions(service: Service, tenant: str, model: str, cursor: str = "", limit:
 
 def examples(service: Service, tenant: str, model: str, cursor: str = "", limit: int = 50) -> dict[str, Any]:
     """A page of the newest version's examples, in their order; `cursor` is the place to go on at."""
-    task, number = service.task(tenant, model, None)
+    task, number = service.tasks.get(tenant, model, None)
     start = _number(cursor, "p") if cursor else 0
     rows = list(zip(task.ids, task.targets, strict=True))
     page = [{"id": name, "label": label} for name, label in rows[start : start + limit]]
@@ -80,7 +80,7 @@ def label_next(service: Service, tenant: str, model: str, inputs: list[Any], cou
     """
     if len(inputs) > service.limits.pool:
         raise TooLarge(f"{len(inputs)} inputs; a pool holds at most {service.limits.pool}")
-    task, number = service.task(tenant, model, None)
+    task, number = service.tasks.get(tenant, model, None)
     pool = decoded(task.learner.encoder, inputs, service.limits)
     found = next_to_label(task, pool, count=min(count, len(inputs)))
     told = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,7 +14,8 @@ from typing import Any
 from fastapi import Response
 
 from kshot.errors import UserError
-from kshot.serving.faults import Conflict, MatchMissing, StillRunning
+from kshot.serving.faults import Conflict, Corrupt, MatchMissing, StillRunning, StoreFull, TooLarge
+from kshot.serving.http.keys import Caller
 from kshot.serving.limits import Limits
 from kshot.serving.service import Service
 
@@ -41,12 +43,12 @@ class Desk:
 
     async def ask(self, method: Callable[..., Any], *given: Any, **named: Any) -> Response:
         """The answer of a method that changes nothing."""
-        work = partial(_answered, method, given, named, 200)
+        work = partial(_answered, self._watched(method), given, named, 200)
         return await asyncio.get_running_loop().run_in_executor(self._asking, work)
 
     async def study(self, method: Callable[..., Any], *given: Any, **named: Any) -> Response:
         """As `ask`, for what may take long."""
-        work = partial(_answered, method, given, named, 200)
+        work = partial(_answered, self._watched(method), given, named, 200)
         return await asyncio.get_running_loop().run_in_executor(self._teaching, work)
 
     async def change(
@@ -64,7 +66,8 @@ class Desk:
         Raises:
             StillRunning: the first request with this key is not done after ten seconds.
         """
-        work = partial(_answered, method, given, named if key is None else {**named, "key": key}, status)
+        named = named if key is None else {**named, "key": key}
+        work = partial(_answered, self._adapting(method), given, named, status)
         if key is None:
             return await asyncio.get_running_loop().run_in_executor(self._teaching, work)
         turn = self._running.setdefault((tenant, key), [asyncio.Lock(), 0])
@@ -83,6 +86,41 @@ class Desk:
             turn[0].release()
             if not turn[1]:
                 self._running.pop((tenant, key), None)
+
+    async def room(self, caller: Caller) -> None:
+        """Raise TooLarge where the caller's tenant has as many models as it may have."""
+        if caller.limited:
+            loop, count = asyncio.get_running_loop(), self.service.store.count
+            if await loop.run_in_executor(self._asking, count, caller.tenant) >= self.limits.models:
+                raise TooLarge(
+                    f"tenant {caller.tenant!r} has {self.limits.models} models; delete some of them first"
+                )
+
+    def _watched(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """The method, with failures of the store counted."""
+
+        def work(*given: Any, **named: Any) -> Any:
+            try:
+                return method(*given, **named)
+            except (Corrupt, StoreFull):
+                self.service.observed.store_errors.inc()
+                raise
+
+        return work
+
+    def _adapting(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """The method, watched and timed under the learner that it adapted."""
+        watched = self._watched(method)
+
+        def work(*given: Any, **named: Any) -> Any:
+            began = time.perf_counter()
+            told = watched(*given, **named)
+            if isinstance(told, dict) and told.get("base") in self.service.bases:
+                kind = self.service.bases[told["base"]].kind
+                self.service.observed.adapt_seconds.labels(kind).observe(time.perf_counter() - began)
+            return told
+
+        return work
 
     def match(self, if_match: str | None) -> int | None:
         """The version that an If-Match header names; None: any.

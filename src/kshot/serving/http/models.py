@@ -27,8 +27,9 @@ def _making(app: FastAPI, desk: Desk, adapt: Any) -> None:
     service = desk.service
 
     @app.post("/v1/models", status_code=201, response_model=b.Taught)
-    async def teach(body: b.Teach, tenant: str = adapt, key: b.Key = None) -> Response:
+    async def teach(request: Request, body: b.Teach, tenant: str = adapt, key: b.Key = None) -> Response:
         """Make a model from examples; durable when answered."""
+        await desk.room(request.state.caller)
         return await desk.change(
             tenant, key, service.teach, tenant, body.base, _given(body.examples), name=body.name
         )
@@ -37,6 +38,7 @@ def _making(app: FastAPI, desk: Desk, adapt: Any) -> None:
         "required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}})  # fmt: skip
     async def take_in(request: Request, tenant: str = adapt, key: b.Key = None) -> Response:
         """Make a model from the bytes of a saved task, a .kshot file; its base must be served here."""
+        await desk.room(request.state.caller)
         data = await request.body()
         return await desk.change(tenant, key, moving.take_in, service, tenant, data)
 

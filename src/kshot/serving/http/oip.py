@@ -125,7 +125,7 @@ def _models(app: FastAPI, desk: Desk, predicts: Any) -> None:
 
 def metadata(service: Service, tenant: str, model: str, version: int | None) -> dict[str, Any]:
     """Names, types and shapes of a model's tensors; -1 is any size."""
-    task, _ = service.task(tenant, model, version)
+    task, _ = service.tasks.get(tenant, model, version)
     rows = task.learner.encoder.modality == "vector"
     columns = getattr(task.learner.encoder, "inputs", -1)
     given = {
@@ -151,7 +151,7 @@ def metadata(service: Service, tenant: str, model: str, version: int | None) -> 
 
 def ready(service: Service, tenant: str, model: str, version: int | None) -> dict[str, Any]:
     """Whether the model can be read and made. Raises NotFound."""
-    service.task(tenant, model, version)
+    service.tasks.get(tenant, model, version)
     return {"name": model, "ready": True}
 
 
