@@ -82,7 +82,20 @@ class Client:
         self.url, self.timeout, self.retries = url.rstrip("/"), timeout, retries
         self._parts, self._key = parts, key or os.environ.get("KSHOT_KEY", "")
         self._mine = threading.local()
+        self._lines: list[http.client.HTTPConnection] = []
         self._chance = secrets.SystemRandom()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections; it may be used again."""
+        self._mine = threading.local()
+        while self._lines:
+            self._lines.pop().close()
 
     def teach(self, base: str, examples: Examples, *, name: str = "") -> Model:
         """A new model from (input, label) pairs. Inputs are texts, rows of numbers, or images as bytes, paths or PIL."""
@@ -181,6 +194,7 @@ class Client:
         line: http.client.HTTPConnection | None = getattr(self._mine, "line", None)
         if line is None:
             line = self._mine.line = self._connect()
+            self._lines.append(line)
         try:
             line.request(verb, self._parts.path.rstrip("/") + path, data, head)
             response = line.getresponse()
@@ -188,6 +202,7 @@ class Client:
         except BaseException:
             line.close()
             self._mine.line = None
+            self._lines.remove(line)
             raise
         wait = response.getheader("Retry-After", "")
         return (

@@ -389,9 +389,7 @@ def test_the_open_inference_protocol(client: TestClient) -> None:
 # files
 
 
-def saved(
-    service: Service, base: str = "rows", **more: Any
-) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def saved(service: Service, **more: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     task = service.bases["rows"].adapt(torch.tensor([[0.0, 0.0], [1.0, 1.0]]), ["x", "y"])
     manifest, tensors = task_record(task, include_base=False)
     return {**manifest, **more}, dict(tensors)
