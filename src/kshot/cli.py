@@ -23,6 +23,7 @@ from kshot.commandline import (
 )
 from kshot.commandline.output import JSON_HELP, SEED_HELP, console, finish, guarded, say
 from kshot.demo import run_demo
+from kshot.demo.detect import run_detect
 from kshot.demo.service import run_service
 from kshot.errors import SettingError
 
@@ -39,12 +40,16 @@ app = typer.Typer(
 @guarded
 def demo(
     about: Annotated[
-        str, typer.Argument(help="pictures, or service: a service desk that you can talk to.")
+        str,
+        typer.Argument(
+            help="pictures; service: a service desk that you can talk to; or detect: things found in pictures."
+        ),
     ] = "pictures",
     data: Annotated[
         Path | None,
         typer.Option(
-            help="A folder that holds Omniglot, for a second kind of handwriting; for service, one with banking77."
+            help="A folder that holds Omniglot, for a second kind of handwriting; for service, one with banking77; for "
+            "detect, one with bccd or playing_cards."
         ),
     ] = None,
     effort: Annotated[str, typer.Option(help="quick (about 4 minutes), normal or best.")] = "quick",
@@ -63,12 +68,15 @@ def demo(
     """See it all once: train on invented characters, learn real handwriting, compare, explain, save.
 
     Needs no data and no graphics card. `kshot demo service` learns intents of a service desk from five sentences
-    each, answers what you type, and is taught by you.
+    each, answers what you type, and is taught by you. `kshot demo detect` finds and names things in pictures.
 
     Example:  kshot demo
     """
-    if about not in ("pictures", "service"):
-        raise SettingError(f"demo is about {about!r}; there are pictures and service")
+    if about not in ("pictures", "service", "detect"):
+        raise SettingError(f"demo is about {about!r}; there are pictures, service and detect")
+    if about == "detect":
+        finish(run_detect(console(), out=out, data=data, seed=seed), as_json)
+        return
     if about == "service":
         finish(run_service(console(), data=data, spec=encoder, script=script), as_json)
         return

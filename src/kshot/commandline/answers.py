@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kshot.commandline import pieces
 from kshot.commandline.questions import Question
 from kshot.errors import DataError
 from kshot.learners import Adapted
-from kshot.tasks.spaces import Classes, Numbers
+from kshot.tasks.spaces import Classes, Numbers, Pieces
 
 CHUNK = 64
 
@@ -30,6 +31,8 @@ class Answer:
         unknown: it looks like none of the classes.
         figures: every class's probability; for numbers the values and then their deviations.
         among: classes that hold the right one nine times out of ten, where the base was calibrated.
+        found, strangers: where answers are spans or boxes: those of the classes, and those that are unknown; `label`
+            then says how many of each.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Answer:
     unknown: bool
     figures: tuple[float, ...]
     among: tuple[Any, ...] = ()
+    found: tuple[Any, ...] = ()
+    strangers: tuple[Any, ...] = ()
 
 
 def doubt(answer: Answer) -> str:
@@ -64,10 +69,12 @@ def answer_all(
         refused: share of known inputs that may wrongly be called unknown; None: the base's own.
 
     Raises:
-        DataError: the task answers neither with classes nor with numbers, or an unreadable input.
+        DataError: the task answers with nothing that predict can write, or an unreadable input.
     """
-    if not isinstance(task.space, Classes | Numbers):
-        raise DataError(f"this task answers with {task.space.kind}; predict answers with classes or numbers")
+    if not isinstance(task.space, Classes | Numbers | Pieces):
+        raise DataError(
+            f"this task answers with {task.space.kind}; predict answers with classes, numbers, spans or boxes"
+        )
     questions = iter(asked)
     while chunk := list(itertools.islice(questions, CHUNK)):
         yield from _answer_chunk(task, chunk, skipped, refused)
@@ -90,6 +97,9 @@ def _answer_chunk(
             skipped.reasons[name] = str(cause)
     if kept:
         found = task.predict(read, refused=refused)
+        if isinstance(task.space, Pieces):
+            yield from map(_pieces, kept, found.pieces, found.unknown)
+            return
         yield from map(
             _classes if isinstance(task.space, Classes) else _numbers, kept, *_columns(task, found)
         )
@@ -109,6 +119,12 @@ def _classes(
     return Answer(name, label, max(probabilities), unknown, tuple(probabilities), among)
 
 
+def _pieces(name: str, found: list[Any], unknown: list[Any]) -> Answer:
+    sure = max((piece.probability for piece in found), default=0.0)
+    told = pieces.summary(found, unknown)
+    return Answer(name, told, sure, bool(unknown), (), (), tuple(found), tuple(unknown))
+
+
 def _numbers(name: str, values: list[float], deviations: list[float]) -> Answer:
     sure = deviations[0] if deviations else float("nan")
     return Answer(name, values[0] if len(values) == 1 else values, sure, False, (*values, *deviations))
@@ -116,6 +132,8 @@ def _numbers(name: str, values: list[float], deviations: list[float]) -> Answer:
 
 def head(task: Adapted) -> list[str]:
     """The columns of the CSV file."""
+    if isinstance(task.space, Pieces):
+        return pieces.head(task)
     first = "file" if task.learner.encoder.modality == "image" else "row"
     if isinstance(task.space, Classes):
         return [first, "label", "probability", "unknown", *(f"p({c})" for c in task.space.labels)]
@@ -126,18 +144,22 @@ def _numbered(name: str, count: int) -> list[str]:
     return [name] if count == 1 else [f"{name} {k}" for k in range(1, count + 1)]
 
 
-def _line(task: Adapted, answer: Answer) -> list[Any]:
+def _lines(task: Adapted, answer: Answer) -> list[list[Any]]:
+    """The answer as a line; spans and boxes as a line each."""
     figures = [repr(figure) for figure in answer.figures]
+    if isinstance(task.space, Pieces):
+        return pieces.lines(answer.name, answer.found, answer.strangers)
     if isinstance(task.space, Classes):
-        return [answer.name, answer.label, repr(answer.sure), "yes" if answer.unknown else "no", *figures]
-    return [answer.name, *figures, *[""] * (2 * task.space.size - len(figures))]
+        return [[answer.name, answer.label, repr(answer.sure), "yes" if answer.unknown else "no", *figures]]
+    return [[answer.name, *figures, *[""] * (2 * task.space.size - len(figures))]]
 
 
 def write_csv(task: Adapted, answers: Iterable[Answer], path: Path) -> int:
     """Write answers as they come to `path`, which appears only when all are written; returns how many.
 
     Columns for classes: file (or row), label, probability, unknown, then the probability of each class; for
-    numbers: file (or row), values, and their standard deviations where the learner knows them.
+    numbers: file (or row), values, and their standard deviations where the learner knows them; for spans and boxes a
+    line each: file (or row), where, label, probability, unknown.
     """
     beside = path.with_name(f".{path.name}.part")
     count = 0
@@ -148,7 +170,7 @@ def write_csv(task: Adapted, answers: Iterable[Answer], path: Path) -> int:
             table.writerow(head(task))
             for answer in answers:
                 count += 1
-                table.writerow(_line(task, answer))
+                table.writerows(_lines(task, answer))
         os.replace(beside, path)
     except OSError as cause:
         raise DataError(

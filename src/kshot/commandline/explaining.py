@@ -12,6 +12,7 @@ from kshot.commandline import sources
 from kshot.commandline.answers import Answer, answer_all, doubt
 from kshot.commandline.columns import Columns, InputOption
 from kshot.commandline.output import console, finish, guarded, say
+from kshot.commandline.pieces import is_pieces, page_parts, say_pieces
 from kshot.commandline.questions import Question, TextOption, all_questions, one_question
 from kshot.commandline.use import BaseOption, Json, TaskArgument
 from kshot.errors import SettingError
@@ -77,6 +78,9 @@ def explain(
 def _one_answer(ready: Adapted, question: Question, html: Path | None, as_json: bool) -> None:
     found = ready.explain([question.input])
     answer = next(answer_all(ready, [question]))
+    if is_pieces(ready):
+        _all_pieces(ready, question, found, html, as_json)
+        return
     hedge = f" ({doubt(answer)})" if doubt(answer) else ""
     say(
         f"Answer: {found.label}{hedge}, probability {100 * found.probability:.0f} %. The examples that decided it:"
@@ -97,6 +101,25 @@ def _one_answer(ready: Adapted, question: Question, html: Path | None, as_json: 
         {"kshot": found.probability, "label": found.label, "unknown": answer.unknown,
          **({"set": list(answer.among)} if answer.among else {}), "strongest": strongest.id,
          "contribution": strongest.contribution, "html": html}, as_json,
+    )  # fmt: skip
+
+
+def _all_pieces(
+    ready: Adapted, question: Question, found: Explanation, html: Path | None, as_json: bool
+) -> None:
+    say_pieces(found, unicode=(console().encoding or "").lower().startswith("utf"))
+    name = Path(question.name).name
+    if html:
+        shown = ready.learner.encoder.read([question.input])[0]
+        lead = f"{name}: {len(found.pieces)} found, {len(found.unknown)} unknown."
+        whole = page("Why these?", lead, page_parts(ready, shown, name, found), "Made by kshot explain.")
+        replace_file(html, whole.encode())
+        say(f"With pictures: {html}")
+    strongest = found.evidence[0]
+    finish(
+        {"kshot": len(found.pieces), "unknown": len(found.unknown), "label": found.label,
+         "probability": found.probability, "strongest": strongest.id, "contribution": strongest.contribution,
+         "html": html}, as_json,
     )  # fmt: skip
 
 

@@ -67,7 +67,9 @@ def _knows(tensors: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def _task(manifest: dict[str, Any]) -> dict[str, Any]:
-    counts = Counter(str(target) for target in manifest["targets"])
+    located = manifest["space"]["kind"] in ("boxes", "spans")
+    each = [[piece[-1] for piece in t] if located else [t] for t in manifest["targets"]]
+    counts = Counter(str(label) for labels in each for label in labels)
     return {
         "answers_with": manifest["space"]["kind"],
         "classes": [f"{name} ({count})" for name, count in sorted(counts.items())],

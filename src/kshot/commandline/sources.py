@@ -12,6 +12,7 @@ from kshot import encoders, text
 from kshot.bundles import load
 from kshot.commandline import recipes
 from kshot.commandline.columns import Columns, is_table
+from kshot.commandline.pieces import MarkedPool, boxes_pool
 from kshot.data import GlyphFamily, Pictures, Pool, Table, npz, read, rotations
 from kshot.data.inspect import SHARES, kind_of
 from kshot.demo.handwriting import digits, omniglot_folder, omniglot_test
@@ -19,12 +20,13 @@ from kshot.encoders import Encoder, VectorEncoder
 from kshot.errors import BundleError, DataError, SettingError, TaskError
 from kshot.learners import Adapted, Learner, Transfer
 from kshot.seeds import drawing, generator
-from kshot.vision import omniglot
+from kshot.vision import is_boxes, omniglot
 
 DATA_HELP = (
     "What to learn from: a folder with one subfolder of pictures per class, a .csv or .jsonl table of picture paths, "
     "of numbers or of texts, an .npz file of arrays x and y, 'glyphs' (drawn by kshot itself), 'digits' "
-    "(scikit-learn's scans), or 'omniglot:PATH'."
+    "(scikit-learn's scans), or 'omniglot:PATH'. For a detector: pictures with marked boxes, as a COCO .json file or a "
+    "folder of VOC .xml files."
 )
 
 
@@ -54,6 +56,8 @@ def pool(
         DataError: nothing of a known kind is there. SettingError: columns of what is no table.
     """
     path, chosen = Path(data), columns or Columns()
+    if is_boxes(path):
+        return boxes_pool(path)
     if path.is_file() and is_table(path):
         table = Table.read(path)
         return table.pool(chosen.of(table), chosen.label, chosen.kind)
@@ -111,13 +115,17 @@ def _omniglot(data: str) -> Path | None:
 
 
 def labels(source: Pool) -> list[Any]:
-    """The label of each example, in the order of the inputs."""
+    """The label of each example, in the order of the inputs; or its marked pieces."""
+    if isinstance(source, MarkedPool):
+        return source.pieces
     return [source.classes[int(target)] for target in source.targets]
 
 
 def names(source: Pool, root: Path) -> list[str] | None:
     """A name per example that people recognise: the picture's path below `root`, or FILE:ROW of a table; None where
     there are neither."""
+    if isinstance(source, MarkedPool):
+        return source.names
     if not isinstance(source.inputs, Pictures):
         return [f"{root.name}:{row}" for row in range(1, len(source) + 1)] if root.is_file() else None
     found, root = [], root.parent if root.is_file() else root
@@ -164,6 +172,13 @@ def task_of(name: str, base: str | None = None) -> Adapted:
 
 def check_fits(encoder: Encoder, source: Pool) -> None:
     """Raise DataError where a pool holds other inputs than an encoder takes."""
+    if isinstance(source, MarkedPool) and all(isinstance(item, Path) for item in source.inputs):
+        if encoder.modality != "image":
+            raise DataError(
+                f"{source.name} holds pictures with boxes; this base takes {encoder.modality} inputs: choose a "
+                "detector, for example scenes"
+            )
+        return
     kind, modality = kind_of(source.inputs), encoder.modality
     wanted = {"image": "images", "vector": "rows", "text": "texts"}.get(modality, kind)
     if kind not in (wanted, "examples"):

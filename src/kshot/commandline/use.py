@@ -14,11 +14,12 @@ from kshot.commandline.answers import Answer, Skipped, answer_all, doubt, write_
 from kshot.commandline.columns import Columns, InputOption, LabelOption
 from kshot.commandline.golden import GoldenOption, OnRegressionOption, free_names, with_golden
 from kshot.commandline.output import JSON_HELP, finish, guarded, say, show_table
+from kshot.commandline.pieces import MarkedPool
 from kshot.commandline.questions import TextOption, all_questions
 from kshot.commandline.shown import facts
 from kshot.errors import SettingError
-from kshot.learners import Adapted
-from kshot.tasks.spaces import Classes
+from kshot.learners import Adapted, Located
+from kshot.tasks.spaces import Boxes, Classes, Pieces
 
 Json = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 TaskArgument = Annotated[str, typer.Argument(help="A task saved by kshot adapt, for example stamps.kshot.")]
@@ -62,6 +63,11 @@ def adapt(
     columns = Columns.asked(input, label, learner)
     pool = sources.pool(folder, columns=columns, skip_unreadable=skip_unreadable)
     sources.check_fits(learner.encoder, pool)
+    if isinstance(pool, MarkedPool) and not isinstance(learner, Located):
+        raise SettingError(
+            f"{folder} holds marked boxes, but {base} answers with one class an input; choose a detector, for example "
+            "scenes"
+        )
     start = time.perf_counter()
     task = learner.adapt(pool.inputs, sources.labels(pool), ids=sources.names(pool, Path(folder)))
     seconds = time.perf_counter() - start
@@ -71,7 +77,11 @@ def adapt(
     say(
         f"Learned {len(counts)} classes from {len(task)} examples in {1000 * seconds:.0f} ms; saved as {out}."
     )
-    show_table(["class", "examples"], [[str(c), str(n)] for c, n in list(counts.items())[:_SHOWN]], right=[1])
+    show_table(
+        ["class", "boxes" if isinstance(task.space, Boxes) else "examples"],
+        [[str(c), str(n)] for c, n in list(counts.items())[:_SHOWN]],
+        right=[1],
+    )
     say(
         f"Next: kshot predict {out} {'FOLDER' if learner.encoder.modality == 'image' else 'TABLE'} --csv answers.csv"
     )
@@ -109,14 +119,22 @@ def add(
     after = with_golden(after, golden, columns)
     save_changed(task, after, out)
     added = len(after) - len(before)
-    new = sorted(set(map(str, after.targets)) - set(map(str, before.targets)))
-    say(f"{added} examples added: {len(before)} -> {len(after)} examples, {after.space.size} classes.")
+    new = sorted(_labels(after) - _labels(before))
+    say(f"{added} examples added: {len(before)} -> {len(after)} examples, {_classes(after)} classes.")
     if new:
         say(f"New classes: {', '.join(new)}")
     finish(
-        {"kshot": len(after), "added": added, "classes": after.space.size, "file": str(out or task)},
+        {"kshot": len(after), "added": added, "classes": _classes(after), "file": str(out or task)},
         as_json,
     )
+
+
+def _labels(task: Adapted) -> set[str]:
+    return {str(label) for label in getattr(task.space, "labels", map(str, task.targets))}
+
+
+def _classes(task: Adapted) -> int:
+    return len(task.space.labels) if isinstance(task.space, Pieces) else task.space.size
 
 
 def _grown(before: Adapted, folder: str, columns: Columns, on_regression: str) -> Adapted:
@@ -153,7 +171,7 @@ def remove(
     before = sources.task_of(task, base)
     after = before.remove(ids, on_regression=on_regression)
     save_changed(task, after, out)
-    say(f"Removed: {', '.join(ids)}. {len(before)} -> {len(after)} examples, {after.space.size} classes.")
+    say(f"Removed: {', '.join(ids)}. {len(before)} -> {len(after)} examples, {_classes(after)} classes.")
     say(
         "They are kept aside in the file: kshot restore brings them back, kshot forget leaves nothing of them."
     )
@@ -220,6 +238,8 @@ def _show_answers(task: Adapted, shown: list[Answer]) -> None:
     if isinstance(task.space, Classes):
         rows = [[a.name, str(a.label), f"{100 * a.sure:.0f} %", doubt(a)] for a in shown]
         show_table([first, "answer", "sure", ""], rows, right=[2])
+    elif isinstance(task.space, Pieces):
+        show_table([first, "found"], [[a.name, str(a.label)] for a in shown])
     else:
         rows = [[a.name, str(a.label), "" if math.isnan(a.sure) else f"{a.sure:.3g}"] for a in shown]
         show_table([first, "answer", "give or take"], rows, right=[1, 2])

@@ -2,6 +2,7 @@
 
 from kshot.explanation.attributions import Attribution, attribute
 from kshot.explanation.bars import evidence_bars, picture_lines
+from kshot.explanation.boxes import boxes_drawn
 from kshot.explanation.changes import Changes, LayerChange, changes, cka
 from kshot.explanation.influence import Influence, influence
 from kshot.explanation.maps import attribution_map, change_bars
@@ -14,6 +15,7 @@ __all__ = [
     "LayerChange",
     "attribute",
     "attribution_map",
+    "boxes_drawn",
     "change_bars",
     "changes",
     "cka",

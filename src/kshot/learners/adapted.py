@@ -74,6 +74,7 @@ class Adapted:
         some(read)
         space.encode(targets)
         each_class(space, targets)
+        learner.check_examples(read, targets)
         embedded = embed_read(learner, read, check=True)
         names = fresh_ids(ids, len(read), ())
         return cls.of_embedded(learner, space, read, targets, names, embedded, scalars)
@@ -295,6 +296,7 @@ class Adapted:
         new = list(more.targets)
         space = space_of(self.space, [*self.targets, *new])
         space.encode(new)
+        self.learner.check_examples(more.inputs, new)
         whole = Removed(self.inputs, self.targets, self.ids, self.embedded).join(more)
         return self.of_embedded(
             self.learner, space, whole.inputs, whole.targets, whole.ids, whole.embedded, self.scalars

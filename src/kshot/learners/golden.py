@@ -93,6 +93,7 @@ def golden(
     plain = tuple(t.tolist() if hasattr(t, "tolist") else t for t in targets)
     allowed = _tolerance(task.space, tolerance, task.golden)
     task.space.encode(list(plain))
+    task.learner.check_examples(read, plain)
     new = Golden(read, plain, _names(ids, len(read), task.golden), allowed, task.embed(read))
     _no_contradiction(task, new)
     return new

@@ -195,6 +195,9 @@ class Learner(nn.Module, ABC):
                 "choose another learner"
             )
 
+    def check_examples(self, read: Any, targets: Any) -> None:
+        """Raise DataError where inputs as read and their raw targets do not fit each other; by default they do."""
+
     def adapt(
         self,
         inputs: Any,

@@ -22,11 +22,13 @@ class Candidates(NamedTuple):
         places: [m, ...] in the domain's own numbers.
         objectness: [m] logits: is there a piece of any kind?
         vectors: [m, d] what each looks like, for the head.
+        origin: [m] what a domain needs to find the same places again; None where it needs nothing.
     """
 
     places: Tensor
     objectness: Tensor
     vectors: Tensor
+    origin: Tensor | None = None
 
 
 class Localiser(nn.Module, ABC):
@@ -62,6 +64,23 @@ class Localiser(nn.Module, ABC):
     @abstractmethod
     def vectors(self, item: Tensor, rows: Tensor) -> Tensor:
         """What marked pieces look like, [pieces, d]."""
+
+    def vectors_of(self, items: Sequence[Tensor], rows: Sequence[Tensor]) -> list[Tensor]:
+        """`vectors` for many inputs; override it where many are faster together."""
+        return [self.vectors(item, own) for item, own in zip(items, rows, strict=True)]
+
+    def aside(
+        self, items: Sequence[Tensor], rows: Sequence[Tensor], where: Where, count: int
+    ) -> list[Tensor]:
+        """Vectors of the `count` likeliest candidates of each input that are no marked piece; override it where
+        vectors of all candidates cost much."""
+        found = []
+        for item, own in zip(items, rows, strict=True):
+            candidates = self.propose(item, where)
+            far = self.elsewhere(candidates, own).nonzero().flatten()
+            best = candidates.objectness[far].argsort(descending=True, stable=True)[:count]
+            found.append(candidates.vectors[far[best]])
+        return found
 
     @abstractmethod
     def elsewhere(self, candidates: Candidates, rows: Tensor) -> Tensor:

@@ -85,16 +85,14 @@ class Located(Learner):
     def solve(self, support: Examples, space: OutputSpace) -> State:
         items, rows = list(support.inputs), list(support.targets)
         where = self.localiser.locate(items, rows)
-        vectors = torch.cat(
-            [self.localiser.vectors(item, own) for item, own in zip(items, rows, strict=True)]
-        )
+        vectors = torch.cat(self.localiser.vectors_of(items, rows))
         labels = torch.cat([own[:, -1] for own in rows]).long().to(vectors.device)
         named = labels >= 0
         if not bool(named.any()):
             raise TaskError(
                 "the support has 0 pieces with a label; mark at least one piece and give its label"
             )
-        aside = [vectors[~named], *self._unmarked(items, rows, where)]
+        aside = [vectors[~named], *self.localiser.aside(items, rows, where, _ASIDE)]
         state = self._named(vectors[named], labels[named], space.size - 1)
         return {
             **state,
@@ -115,16 +113,6 @@ class Located(Learner):
         seen = (weight * prior + total) / (weight + count)
         levels = torch.where(count > 1, seen, prior)
         return {"present": present, "levels": levels, **{f"head/{name}": t for name, t in head.items()}}
-
-    def _unmarked(self, items: Sequence[Tensor], rows: Sequence[Tensor], where: Where) -> list[Tensor]:
-        """Vectors of each example's likeliest candidates that are no marked piece."""
-        found = []
-        for item, own in zip(items, rows, strict=True):
-            candidates = self.localiser.propose(item, where)
-            far = self.localiser.elsewhere(candidates, own).nonzero().flatten()
-            best = candidates.objectness[far].argsort(descending=True, stable=True)[:_ASIDE]
-            found.append(candidates.vectors[far[best]])
-        return found
 
     def names(self, state: State, vectors: Tensor, space: OutputSpace) -> Tensor:
         """Log-probabilities [m, 1 + labels] given that each of the vectors [m, d] is a piece; column 0 refuses it."""
@@ -171,8 +159,8 @@ class Located(Learner):
         return naming + self.localiser.loss(items, rows)
 
     def _naming(self, state: State, items: list[Tensor], rows: list[Tensor], space: OutputSpace) -> Tensor:
-        marked = [self.localiser.vectors(item, own) for item, own in zip(items, rows, strict=True)]
-        aside = self._unmarked(items, rows, where_of(state))
+        marked = self.localiser.vectors_of(items, rows)
+        aside = self.localiser.aside(items, rows, where_of(state), _ASIDE)
         goal = torch.cat([own[:, -1] for own in rows]).long() + 1
         goal = torch.cat([goal, goal.new_zeros(sum(map(len, aside)))])
         names = self.names(state, torch.cat([*marked, *aside]), space)

@@ -112,9 +112,9 @@ def _ranked(task: Adapted, contributions: np.ndarray, answers: list[Any]) -> Ran
     return Ranked(columns[0], columns[1], contributions[order], columns[2])
 
 
-def _labels_of(target: Any) -> tuple[Any, ...]:
+def _labels_of(target: Any) -> str:
     """The labels of an example's pieces, each once."""
-    return tuple(dict.fromkeys(piece[-1] for piece in target))
+    return ", ".join(dict.fromkeys("(none)" if piece[-1] is None else str(piece[-1]) for piece in target))
 
 
 def leave_one_out_located(task: Adapted) -> Any:

@@ -59,9 +59,12 @@ def _features(encoder: Encoder, read: Any) -> Tensor:
 def _features_are_sound(encoder: Encoder, read: Any, features: Tensor) -> None:
     """Shape, finiteness, no change of what was read, and no company."""
     shape = tuple(features.shape)
+    maps = (
+        len(shape) == 4 and shape[1] >= encoder.features
+    )  # what a map needs beside its features stands behind
     claim(
-        shape[0] == len(read) and shape[-1] == encoder.features,
-        f"features have shape {shape}; they must be [{len(read)}, ..., {encoder.features}]",
+        shape[0] == len(read) and (shape[-1] == encoder.features or maps),
+        f"features have shape {shape}; they must be [{len(read)}, ..., {encoder.features}], or maps",
     )
     claim(bool(torch.isfinite(features).all()), "features hold NaN or infinite values")
     before = read.clone() if isinstance(read, Tensor) else list(read)

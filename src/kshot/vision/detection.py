@@ -1,0 +1,154 @@
+"""The detector: objects found and named from a few pictures with marked boxes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
+
+from torch import Tensor
+
+from kshot.bundles import load, register_learner
+from kshot.errors import DataError, SettingError
+from kshot.heads import Head
+from kshot.learners import Adapted, Located
+from kshot.tasks import Examples
+from kshot.tasks.spaces import OutputSpace
+from kshot.vision.centres import Centres
+from kshot.vision.picture_maps import MapEncoder
+from kshot.vision.pyramids import TorchVisionMaps
+
+BASE = "scenes"
+"""The bundled detector; made by `python -m benchmarks.detection scenes`."""
+
+
+@register_learner
+class Detector(Located):
+    """Finds and names objects; see `detector`. Takes examples as (picture, boxes, labels) too."""
+
+    kind: ClassVar[str] = "vision.detector"
+
+    def adapt(
+        self,
+        inputs: Any,
+        targets: Any = None,
+        *,
+        space: OutputSpace | None = None,
+        ids: Sequence[str] | None = None,
+    ) -> Adapted:
+        """Learn to find things from a few pictures. The detector does not change.
+
+        Args:
+            inputs: a list of (picture, boxes, labels), boxes being rows of left, top, right, bottom in the picture's
+                own pixels; or pictures alone, as `kshot.encoders` takes them. One class is enough.
+            targets: for pictures alone: for each a list of (left, top, right, bottom, label). A box with the label
+                None is something to refuse. A picture without boxes, [], shows what is none of them.
+            space, ids: as for any learner.
+
+        Raises:
+            DataError: a box outside of its picture, without area, or with sides in another order.
+
+        >>> import torch
+        >>> picture = torch.zeros(1, 64, 64)
+        >>> picture[:, 10:30, 20:50] = 1
+        >>> task = untrained(size=64, channels=1).adapt([(picture, [(20, 10, 50, 30)], ["bar"])])
+        >>> task.space.labels, task.targets
+        (('bar',), [[(20.0, 10.0, 50.0, 30.0, 'bar')]])
+        """
+        if targets is None and not isinstance(inputs, Examples):
+            inputs, targets = marked(inputs)
+        return super().adapt(inputs, targets, space=space, ids=ids)
+
+    def check_examples(self, read: Any, targets: Any) -> None:
+        """Raise DataError where a box lies outside of its picture by more than a pixel."""
+        for place, (picture, boxes) in enumerate(zip(read, targets, strict=True)):
+            height, width = picture.shape[-2:]
+            for left, top, right, bottom, label in boxes:
+                if left < -1 or top < -1 or right > width + 1 or bottom > height + 1:
+                    raise DataError(
+                        f"picture {place}: box ({left}, {top}, {right}, {bottom}, {label!r}) reaches beyond the picture, "
+                        f"which is {width} x {height} pixels; give sides in the picture's own pixels, 0 to {width} "
+                        f"and 0 to {height}: cut the box, or undo a resize"
+                    )
+
+
+def detector(
+    encoder: MapEncoder | str | None = None,
+    head: str | Head = "prototype",
+    *,
+    size: int = 416,
+    pretrained: bool | str | os.PathLike[str] | None = None,
+    **settings: Any,
+) -> Detector:
+    """A detector for any classes: give it a few marked pictures with `adapt`.
+
+    Args:
+        encoder: None for the bundled one, which is ready; or, to be meta-trained with `kshot.fit`, an encoder of
+            maps, or a torchvision model by name ("resnet18", "mobilenet_v3_large") with its feature pyramid.
+        head: names what is found; see `kshot.learners.Located`. Only where an encoder is given.
+        size: longer side in pixels at which pictures are seen. pretrained: weights of a torchvision model, see
+            `kshot.encoders.TorchVision`.
+        settings: of `kshot.vision.Centres`.
+
+    Raises:
+        SettingError: settings that do not fit the bundled detector.
+
+    >>> learner = detector("resnet18", size=128)
+    >>> learner.kind
+    'vision.detector'
+    """
+    if encoder is None:
+        if settings or pretrained or head != "prototype":
+            raise SettingError(
+                f"{[*settings, 'head']} were given for the bundled detector, whose parts are fixed; give an encoder too"
+            )
+        return resized(cast(Detector, load(BASE)), size)
+    maps = TorchVisionMaps(encoder, size=size, pretrained=pretrained) if isinstance(encoder, str) else encoder
+    return Detector(maps, Centres(maps.features, **settings), head)
+
+
+def resized(learner: Detector, size: int) -> Detector:
+    """The same detector looking at pictures of another size."""
+    if size == learner.encoder.size:
+        return learner
+    encoder = type(learner.encoder)(**{**learner.encoder.config(), "size": size})
+    other = Detector(encoder, **learner.config())
+    other.seen, other.self_knowledge = learner.seen, learner.self_knowledge
+    other.load_state_dict(learner.state_dict())
+    other.card = learner.card
+    return other.eval()
+
+
+def untrained(size: int = 96, channels: int = 1, features: int = 16, **settings: Any) -> Detector:
+    """A small detector that knows nothing yet, to be meta-trained with `kshot.fit`."""
+    from kshot.vision.picture_maps import PictureMaps
+
+    encoder = PictureMaps(size, channels, (8, 16, 16, 16, 16), features)
+    return Detector(encoder, Centres(features, **{"tower": 8, "vector": 16, **settings}))
+
+
+def marked(examples: Any) -> tuple[list[Any], list[list[tuple[Any, ...]]]]:
+    """(picture, boxes, labels) each, to pictures and their targets.
+
+    Raises:
+        DataError: something else, or unequal numbers of boxes and labels.
+    """
+    pictures, targets = [], []
+    for place, example in enumerate(examples):
+        if not isinstance(example, tuple | list) or len(example) != 3:
+            raise DataError(
+                f"example {place} is a {type(example).__name__}; give (picture, boxes, labels), or pictures and targets"
+            )
+        picture, boxes, labels = example
+        rows = [
+            row.tolist() if isinstance(row, Tensor) or hasattr(row, "tolist") else list(row) for row in boxes
+        ]
+        if len(rows) != len(labels):
+            raise DataError(
+                f"example {place} has {len(rows)} boxes and {len(labels)} labels; give one label a box"
+            )
+        if any(len(row) != 4 for row in rows):
+            raise DataError(f"example {place}: a box is {rows[0]}; give left, top, right, bottom")
+        pictures.append(picture)
+        targets.append([(*map(float, row), label) for row, label in zip(rows, labels, strict=True)])
+    return pictures, targets
