@@ -31,7 +31,7 @@ def boxes_drawn(
 
     >>> import torch
     >>> boxes_drawn(torch.zeros(3, 20, 30), [(2, 2, 9, 9, "cell")])[:12]
-    '<svg class="b'
+    '<svg class="'
     """
     height, width = image.shape[-2:]
     order = list(labels) or sorted({box[4] for box in boxes}, key=str)
