@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -61,8 +61,37 @@ def register_learner(kind: type[Learner]) -> type[Learner]:
     return kind
 
 
-def load(name: str | Path, *, base: Learner | None = None) -> Learner | Adapted:
-    """A base or an adapted task, by the name of a bundled base or by path.
+Opener = Callable[[Path, Learner | None], Any]
+"""Of one kind of file: from its path, and the base that the caller gave, to what was saved."""
+
+_OPENERS: dict[str, Opener] = {}
+
+
+def register_opener(what: str, opener: Opener) -> None:
+    """Let `load` open files whose manifest says so: as its "what", or by an entry of this name."""
+    _OPENERS[what] = opener
+
+
+def load(name: str | Path, *, base: Learner | None = None) -> Any:
+    """Whatever kshot saved: a base, an adapted task, and what domains save (a bank of answers, a router).
+
+    Args:
+        name: "glyphs" or another bundled base, or the path of a .kshot file.
+        base: of a saved task or router, where it is not found by itself; see `load_learned`.
+
+    Raises:
+        BundleError: no such name or file, a damaged or newer file, or another base.
+    """
+    path = _find(name)
+    manifest = storage.peek(path) or {}
+    for what, opener in _OPENERS.items():
+        if manifest.get("what") == what or what in manifest:
+            return opener(path, base)
+    return load_learned(path, base=base)
+
+
+def load_learned(name: str | Path, *, base: Learner | None = None) -> Learner | Adapted:
+    """A base or an adapted task, by the name of a bundled base or by path; of a router its task.
 
     Args:
         name: "glyphs", or the path of a .kshot file.
@@ -79,7 +108,7 @@ def load(name: str | Path, *, base: Learner | None = None) -> Learner | Adapted:
             return _learner(manifest, tensors, path.stem)
         if manifest["what"] == "task":
             return _task(manifest, tensors, path, base)
-        raise BundleError(f"{path} holds a {manifest['what']!r}; load() opens bases and tasks")
+        raise BundleError(f"{path} holds a {manifest['what']!r}; here a base or a task is needed")
     except BundleError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as cause:

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from kshot.bundles import load
+from kshot.bundles import load_learned
 from kshot.encoders import VectorEncoder
 from kshot.errors import DataError, SettingError
 from kshot.learners import Adapted, Explanation, Learner
@@ -42,7 +42,7 @@ class _FewShot(BaseEstimator):  # type: ignore[misc]
             raise SettingError(
                 f"learner is a {type(self.learner).__name__}; give a kshot learner, the name or path of a base, or None"
             )
-        found = load(self.learner)
+        found = load_learned(self.learner)
         if not isinstance(found, Learner):
             raise SettingError(f"{self.learner} is an adapted task; give a base that learns tasks")
         return found

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import kshot
+from kshot.bundles import load_learned
 from kshot.demo.service_data import shipped_desk
 from kshot.errors import BundleError, DataError, SettingError, UnsupportedError
 from kshot.text import AnswerBank, Entry, answers, load_answers
@@ -98,7 +99,7 @@ def test_a_reply_shows_the_texts_that_are_nearest(bank: AnswerBank) -> None:
     asked = TEXTS[7]
     reply = bank.ask(asked, supports=4)
     assert reply.supports[0].text == asked
-    assert reply.supports[0].meaning == pytest.approx(1, abs=1e-5)
+    assert reply.supports[0].meaning == max(s.meaning for s in reply.supports)
     assert [s.score for s in reply.supports] == sorted((s.score for s in reply.supports), reverse=True)
     assert reply.id == reply.ranking[0] == reply.supports[0].id
     assert reply.answer == DESK.answers[reply.id]
@@ -208,8 +209,11 @@ def test_a_saved_bank_comes_back_with_everything(bank: AnswerBank, tmp_path: Pat
     assert back.threshold(0.1) == full.threshold(0.1)
     with pytest.raises(BundleError, match="another encoder"):
         load_answers(path, encoder=kshot.text.encoder("hash:ngram?dim=512"))
-    with pytest.raises(BundleError, match="'answers'"):
-        kshot.load(path)
+    again = kshot.load(path)
+    assert isinstance(again, AnswerBank)
+    assert np.array_equal(again.scores(ASKED), full.scores(ASKED))
+    with pytest.raises(BundleError, match="holds a 'answers'"):
+        load_learned(path)
     blob = bytearray(path.read_bytes())
     blob[-30] ^= 1
     path.write_bytes(bytes(blob))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from kshot import storage
-from kshot.bundles import SUFFIX, bundled, load
+from kshot.bundles import SUFFIX, bundled, load_learned
 from kshot.commandline import sources
 from kshot.commandline.columns import Columns
 from kshot.commandline.golden import OnRegressionOption
@@ -145,7 +145,7 @@ def rebase(
     files = _files(tasks)
     moved, refused, rows = 0, 0, []
     for file in files:
-        task = load(file, base=sources.base_of(old) if old else None)
+        task = load_learned(file, base=sources.base_of(old) if old else None)
         if not isinstance(task, Adapted):
             raise BundleError(f"{file} is a base, not a task; name tasks or folders of them")
         try:

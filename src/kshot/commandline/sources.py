@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from kshot import encoders, text
-from kshot.bundles import load
+from kshot.bundles import load_learned
 from kshot.commandline import recipes
 from kshot.commandline.columns import Columns, is_table
 from kshot.commandline.pieces import MarkedPool, boxes_pool
@@ -148,7 +148,7 @@ def base_of(name: str) -> Learner:
         network = encoders.torchvision(name, pretrained=True)
         with drawing(torch.device("cpu"), 0, "unused classifier"):  # the same base each time
             return Transfer(network, classes=2).eval()
-    found = load(name)
+    found = load_learned(name)
     if not isinstance(found, Learner):
         raise BundleError(
             f"{name} is an adapted task, not a base; give the base it was made from, see: kshot show {name}"
@@ -162,7 +162,7 @@ def task_of(name: str, base: str | None = None) -> Adapted:
     Raises:
         BundleError: not there, damaged, or a base.
     """
-    found = load(name, base=base_of(base) if base else None)
+    found = load_learned(name, base=base_of(base) if base else None)
     if not isinstance(found, Adapted):
         raise BundleError(
             f"{name} is a base that has learned no task yet; teach it: kshot adapt {name} FOLDER -o task.kshot"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from kshot.bundles import load
+from kshot.bundles import load_learned
 from kshot.demo.lesson import fingerprint_of
 from kshot.learners import Adapted
 
@@ -15,7 +15,7 @@ from kshot.learners import Adapted
 def main(bundle: str, folder: str, threads: str) -> None:
     """Write the fingerprint of all answers to standard output."""
     torch.set_num_threads(int(threads))
-    task = load(bundle)
+    task = load_learned(bundle)
     assert isinstance(task, Adapted)
     pictures = sorted(Path(folder).glob("*.png"))
     sys.stdout.write(fingerprint_of(task.predict(pictures)) + "\n")

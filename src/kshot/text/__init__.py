@@ -1,6 +1,6 @@
 """Text: encoders by one string, classes of texts, intents with refusal."""
 
-from kshot.bundles import register_encoder, register_learner
+from kshot.bundles import register_encoder, register_learner, register_opener
 from kshot.text.answer_bank import AnswerBank, answers, load_answers
 from kshot.text.cache import FeatureCache
 from kshot.text.classifier import TextClassifier, classifier
@@ -17,6 +17,8 @@ from kshot.text.tune import Tuned, tune
 for _encoder in (HashedNgrams, TextModel, OnnxText, SmallText):
     register_encoder(_encoder)
 register_learner(TextClassifier)
+register_opener("answers", lambda path, base: load_answers(path))
+register_opener("router", load_router)
 
 __all__ = [
     "AnswerBank",

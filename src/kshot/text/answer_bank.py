@@ -20,9 +20,9 @@ from kshot import storage
 from kshot.bundles import make_encoder
 from kshot.errors import BundleError, DataError, SettingError, UnsupportedError
 from kshot.tasks.spaces.sureness import checked_share
-from kshot.text.bm25 import Bm25
 from kshot.text.entries import Entry, Reply, Support, checked_entries
 from kshot.text.feedback import Feedback, Rewards, Rule, said
+from kshot.text.fields import Field
 from kshot.text.hashed import HashedNgrams
 from kshot.text.mixing import UNIT, USUAL_MEANING, USUAL_WORDS, Case, Mix, learn_mix
 from kshot.text.specs import encoder as encoder_of
@@ -33,58 +33,6 @@ _LEAST = 20
 _MEASURED = 100
 """Own questions that it is measured on at most, so that it stays a matter of milliseconds."""
 _USUAL_SHARE = 0.05
-
-
-@dataclass(frozen=True)
-class Field:
-    """One of the two fields of all entries: n texts with their owners.
-
-    Attributes:
-        texts: [n]. owner: place of each text's entry, [n], ascending. words: their counts.
-        meaning: their features of length 1, [n, d].
-    """
-
-    texts: tuple[str, ...]
-    owner: np.ndarray
-    words: Bm25 = field(repr=False)
-    meaning: np.ndarray = field(repr=False)
-
-    @classmethod
-    def empty(cls, width: int) -> Field:
-        return cls((), np.zeros(0, np.int64), Bm25.of([]), np.zeros((0, width), np.float32))
-
-    def add(self, texts: Sequence[str], owner: Sequence[int], meaning: np.ndarray) -> Field:
-        return Field(
-            (*self.texts, *texts),
-            np.concatenate([self.owner, np.asarray(owner, np.int64)]),
-            self.words.add(texts),
-            np.concatenate([self.meaning, meaning]),
-        )
-
-    def without(self, entries: np.ndarray) -> Field:
-        """The field without the texts of entries where `entries` [entries] is True."""
-        rows = np.flatnonzero(~entries[self.owner])
-        place = np.cumsum(~entries) - 1
-        texts = tuple(self.texts[row] for row in rows)
-        return Field(texts, place[self.owner[rows]], self.words.keep(rows), self.meaning[rows])
-
-    def signs(self, messages: Sequence[str], features: np.ndarray) -> np.ndarray:
-        """BM25 share and cosine of every text for every message, [m, n, 2]."""
-        return np.stack([self.words.scores(messages) / UNIT, cosines(features, self.meaning)], 2)
-
-    def best(self, signs: np.ndarray, entries: int) -> np.ndarray:
-        """Signs of texts [m, n, 2] to those of entries [m, entries, 2]: each sign of its best text; -inf: no text."""
-        out = np.full((len(signs), entries, 2), -np.inf)
-        if len(self.owner):
-            firsts = np.flatnonzero(np.diff(self.owner, prepend=-1))
-            out[:, self.owner[firsts]] = np.maximum.reduceat(signs, firsts, axis=1)
-        return out
-
-
-def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Products of rows [m, d] and [n, d], the same bits for one row as for many."""
-    out: np.ndarray = np.stack([b @ row for row in a]) if len(a) else np.zeros((0, len(b)))
-    return out.astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -301,7 +249,7 @@ class AnswerBank:
         rows = np.flatnonzero(several)
         if most is not None and len(rows) > most:
             rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
-        texts = self._text_signs([part.texts[row] for row in rows], part.meaning[rows])
+        texts = self._text_signs([part.texts[row] for row in rows], part.meaning.features[rows])
         texts[0][np.arange(len(rows)), rows] = -np.inf
         return self._signs(texts), part.owner[rows]
 
@@ -333,7 +281,7 @@ class AnswerBank:
         return np.sort(self.mix.scores(signs).max(1)) if len(signs) else np.zeros(0)
 
     def save(self, path: str | Path) -> Path:
-        """Write entries, feedback, weights and the encoder's name, in one step; `kshot.text.load_answers` reads it."""
+        """Write entries, feedback, weights and the encoder's name, in one step; `kshot.load` reads it."""
         encoder = self.encoder
         manifest = {
             "what": "answers",
@@ -416,7 +364,7 @@ def answers(
     if not isinstance(made, TextEncoder):
         raise SettingError(f"the encoder is a {type(made).__name__}; a bank of answers needs one for texts")
     usual = USUAL_WORDS if made.kind == HashedNgrams.kind else USUAL_MEANING
-    none = Field.empty(made.features)
+    none = Field.empty(made)
     return AnswerBank(made, (), mix or usual, none, none, Rewards(rule or Rule())).add(entries)
 
 

@@ -33,7 +33,7 @@ class Support:
 
     Attributes:
         id: its entry. field: "question" or "answer". text: the text itself.
-        words: BM25 between the two. meaning: cosine of their features. score: both, by the bank's mix.
+        words: BM25 between the two. meaning: likeness of their features (`likeness.Meaning`). score: both, by the bank's mix.
     """
 
     id: str

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from kshot import storage
-from kshot.bundles import load
+from kshot.bundles import load_learned
 from kshot.errors import BundleError, DataError, UnsupportedError
-from kshot.learners import Adapted, Explanation
+from kshot.learners import Adapted, Explanation, Learner
 from kshot.learners.records import task_record
 from kshot.tasks.spaces.sureness import checked_share
 from kshot.text.classifier import TextClassifier, classifier
@@ -177,7 +177,7 @@ class Router:
         return self.task.explain(message)
 
     def save(self, path: str | Path) -> Path:
-        """Write routes, sentences and base in one file; `kshot.text.load_router` reads it, `kshot.load` its task."""
+        """Write routes, sentences and base in one file, which `kshot.load` reads."""
         manifest, tensors = task_record(self.task, include_base=True)
         manifest["router"] = {"actions": dict(self.actions), "refused": self.refused}
         return storage.write(Path(path), manifest, tensors)
@@ -219,16 +219,16 @@ def router(
     return Router(base.adapt(texts, labels, ids=ids), actions, checked_share("refused", refused))
 
 
-def load_router(path: str | Path, *, base: TextClassifier | None = None) -> Router:
+def load_router(path: str | Path, base: Learner | None = None) -> Router:
     """A router that `save` wrote.
 
     Raises:
         BundleError: no such file, a damaged one, or one that holds no router.
     """
-    task = load(path, base=base)
+    task = load_learned(path, base=base)
     held = (storage.peek(Path(path)) or {}).get("router")
     if not isinstance(task, Adapted) or not isinstance(held, dict):
-        raise BundleError(f"{path} holds no router; open it with kshot.load")
+        raise BundleError(f"{path} holds no router; kshot.load opens whatever it is")
     try:
         return Router(
             task, MappingProxyType(dict(held["actions"])), checked_share("refused", held["refused"])
