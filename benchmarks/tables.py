@@ -96,6 +96,32 @@ def pooled(several: list[Row]) -> str:
     return f"{value:.2f} ± {half:.2f}"
 
 
+def few_texts() -> list[str]:
+    """Accuracy, CPU seconds to learn and peak memory of every side; differences, paired, below each set."""
+    lines = ["| data | protocol | what | value | CPU s | share of its CPU s | peak MB |", "|---" * 7 + "|"]
+    for r in rows("few_texts"):
+        share = r.get("share_of_its_seconds")
+        seconds = "" if share is not None else f"{r['cpu_seconds']:.1f}"
+        more = [seconds, "" if share is None else f"{share:.3f}", str(round(r.get("peak_mb", 0)) or "")]
+        lines.append(f"| {r['data']} | {r['protocol']} | {r['what']} | {figure(r)} | {' | '.join(more)} |")
+    return lines
+
+
+def routing() -> list[str]:
+    """A line for each router and set."""
+    lines = ["| what | data | right, % | AUROC | unknown noticed at 5 % lost, % | known, unknown passed on by itself, % | "
+             "learn, message, ms | lines |", "|---" * 8 + "|"]  # fmt: skip
+    for r in rows("routing"):
+        if "auroc" not in r:
+            lines.append(f"| {r['what']} | {r['data']} | {figure(r)} {r['unit']} | | | | | |")
+            continue
+        cells = [figure(r), f"{r['auroc']:.3f}", f"{r['unknown_noticed_at_5_lost']:.0f}",
+                 f"{r['known_passed_on']:.1f}, {r['unknown_passed_on']:.1f}",
+                 f"{r['learn_ms']:.0f}, {r['message_ms']:.2f}", str(r["lines"])]  # fmt: skip
+        lines.append(f"| {r['what']} | {r['data']} | {' | '.join(cells)} |")
+    return lines
+
+
 def sinusoid() -> list[str]:
     """Error by learner and number of inner steps; a learner that diverges there has no figure."""
     steps = sorted({row["steps"] for row in rows("sinusoid")})
@@ -208,7 +234,14 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "choose": simple("choose"),
     "text": simple("text", "what", "data", "protocol"),
     "answers": simple("answers", "what", "data", "protocol"),
-    "routing": simple("routing", "what", "data", "protocol"),
+    "routing": routing,
+    "few_texts": few_texts,
+    "text_unknown": simple("refusals", "what", "data", "protocol", where=lambda row: "AUROC" in row["what"]),
+    "asked": pivot(
+        "refusals", ("data", "protocol", "encoder"),
+        {f"{share} % asked": f"{share} % asked: known messages refused, %" for share in (5, 10, 20)},
+        where=lambda row: "asked" in row["what"],
+    ),
 }  # fmt: skip
 
 

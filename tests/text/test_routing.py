@@ -12,7 +12,7 @@ import pytest
 import kshot
 from kshot.demo.service_data import shipped_desk
 from kshot.errors import BundleError, DataError, SettingError
-from kshot.text import Route, Router, load_router, router
+from kshot.text import HashedNgrams, Route, Router, TextClassifier, load_router, router
 
 DESK = shipped_desk()
 ROUTES = [
@@ -46,7 +46,21 @@ def test_the_threshold_is_a_quantile_of_sentences_left_out(gate: Router) -> None
     passed = [one for one in routed if one.name is None]
     assert passed
     assert all(one.action == "" and one.score < one.threshold for one in passed)
-    assert router({"a": ["x y"], "b": ["z w"]}).threshold == -np.inf
+    bare = TextClassifier(HashedNgrams(dim=512))
+    assert router({"a": ["x y"], "b": ["z w"]}, bare).threshold == -np.inf
+
+
+def test_a_router_measures_like_its_classifier(gate: Router) -> None:
+    """One score for both: what a router passes on is what its task calls least familiar."""
+    asked = [*ASKED, *DESK.strangers]
+    found = gate.task.predict(asked)
+    assert [one.score for one in gate.route_many(asked)] == found.scores.tolist()
+    small = router({"weather": ["will it rain?", "how warm is it?"], "music": ["play a song", "next track"]})
+    known = small.task.knowledge
+    assert known is not None, "what kshot ships about hashed n-grams is there"
+    assert small.threshold == known.sureness.threshold(0.05)
+    assert small.route("xylophone quartz").name is None
+    assert small.route("play the next song").name == "music"
 
 
 def test_routes_added_and_removed_equal_learning_afresh(gate: Router) -> None:

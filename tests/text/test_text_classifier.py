@@ -11,7 +11,7 @@ import kshot
 from kshot.data import Episodes, Pool
 from kshot.errors import DataError, SettingError, UnsupportedError
 from kshot.tasks import NWayKShot
-from kshot.text import HashedNgrams, classifier, encoder, tune
+from kshot.text import HashedNgrams, classifier, closed, encoder, opened, project, tune
 from kshot.text.classifier import words
 from kshot.trust import calibrate
 
@@ -244,8 +244,68 @@ def test_tuning_that_does_not_help_is_not_kept(tmp_path: Path) -> None:
     task = classifier(encoder(f"path:{tiny.folder(tmp_path)}")).adapt(texts, labels)
     found = tune(task, rank=4, blocks=2, steps=15, rate=0.05)
     assert not found.kept
-    assert found.after >= found.before
+    assert found.after >= found.before or found.right_after < found.right_before
     assert found.task is task
+
+
+def test_an_opened_base_is_trained_and_closed_again(tmp_path: Path) -> None:
+    """Meta-trained it answers its tasks better; closed, it gives the same features and saves."""
+    model = tiny.folder(tmp_path / "model")
+    base = classifier(encoder(f"path:{model}"))
+    texts, labels = (part[::4] for part in _said(MORE))
+    source = Episodes(Pool(texts, labels), NWayKShot(2, 2, 2))
+    open_base = opened(base, rank=4, blocks=1)
+    assert torch.allclose(open_base.encoder.encode(texts[:3]), base.encoder.encode(texts[:3]), atol=1e-6)
+    run = kshot.fit(open_base, source, steps=12, rate=0.02, validation_tasks=2, progress=False)
+    made = closed(run.learner)
+    assert torch.allclose(made.encoder.encode(X), run.learner.encoder.encode(X), atol=1e-6)
+    before, after = (kshot.evaluate(b, source, tasks=30, seed=1).mean for b in (base, made))
+    assert after > before + 0.05
+    task = made.adapt(X, Y)
+    again = kshot.load(task.save(tmp_path / "t.kshot", include_base=True))
+    assert np.allclose(again.predict(X).probabilities, task.predict(X).probabilities, atol=1e-6)
+    with pytest.raises(UnsupportedError, match="HashedNgrams"):
+        opened(classifier("hash:ngram?dim=64"))
+    with pytest.raises(UnsupportedError, match="not open"):
+        closed(base)
+
+
+def test_a_long_text_through_an_opened_model_is_not_cut(tmp_path: Path) -> None:
+    base = classifier(encoder(f"path:{tiny.folder(tmp_path)}?length=12"))
+    asked = ["a cat", "the cat and the dog and the cat and the dog and the cat and the dog " * 3]
+    open_base = opened(base, rank=2, blocks=1)
+    parts = [open_base.encoder.prepare([text]) for text in asked]
+    whole = open_base.encoder(open_base.encoder.join(parts))
+    assert torch.allclose(whole, base.encoder.encode(asked), atol=1e-6)
+
+
+def test_a_projection_is_kept_only_where_examples_left_out_gain(
+    learner: kshot.text.TextClassifier, tmp_path: Path
+) -> None:
+    texts, labels = _said(ROOMS)
+    kept, fingerprint = texts[::4], learner.encoder.fingerprint()
+    task = learner.adapt(kept, labels[::4])
+    for rate in (3e-3, 3.0):
+        found = project(task, rank=4, steps=20, rate=rate)
+        assert found.kept == (found.after < found.before and found.right_after >= found.right_before)
+        assert found.kept == (found.task is not task)
+    assert not found.kept
+    assert learner.encoder.fingerprint() == fingerprint
+    forced = project(task, rank=4, steps=20, trial=False).task
+    assert not np.allclose(forced.predict(X).probabilities, task.predict(X).probabilities, atol=1e-6)
+    again = kshot.load(forced.save(tmp_path / "t.kshot", include_base=True))
+    assert np.allclose(again.predict(X).probabilities, forced.predict(X).probabilities, atol=1e-6)
+    alone = project(learner.adapt(["a cat", "a dog"], ["cat", "dog"]))
+    assert not alone.kept
+    assert np.isnan(alone.after)
+
+
+def test_projecting_encodes_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = classifier(encoder(f"path:{tiny.folder(tmp_path)}"))
+    base.encoder.cache = kshot.text.FeatureCache(tmp_path / "features.sqlite")
+    task = base.adapt(X, Y)
+    monkeypatch.setattr(base.encoder, "compute", lambda texts: pytest.fail(f"encoded again: {texts}"))
+    assert project(task, rank=2, steps=5, trial=False).task.predict(X).labels
 
 
 def test_only_text_models_are_tuned(learner: kshot.Learner) -> None:

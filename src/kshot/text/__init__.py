@@ -3,18 +3,20 @@
 from kshot.bundles import register_encoder, register_learner, register_opener
 from kshot.text.answer_bank import AnswerBank, answers, load_answers
 from kshot.text.cache import FeatureCache
-from kshot.text.classifier import TextClassifier, classifier
+from kshot.text.classifier import TextClassifier, classifier, closed, opened
 from kshot.text.entries import Entry, Reply
 from kshot.text.folder import TextModel
 from kshot.text.hashed import HashedNgrams
 from kshot.text.onnx_file import OnnxText
+from kshot.text.project import ProjectedText, project
 from kshot.text.routing import Route, Routed, Router, load_router, router
 from kshot.text.small import SmallText
 from kshot.text.specs import encoder, is_spec
 from kshot.text.texts import FrozenText, TextEncoder, Tokens
+from kshot.text.trainable import TrainableText
 from kshot.text.tune import Tuned, tune
 
-for _encoder in (HashedNgrams, TextModel, OnnxText, SmallText):
+for _encoder in (HashedNgrams, TextModel, TrainableText, ProjectedText, OnnxText, SmallText):
     register_encoder(_encoder)
 register_learner(TextClassifier)
 register_opener("answers", lambda path, base: load_answers(path))
@@ -27,6 +29,7 @@ __all__ = [
     "FrozenText",
     "HashedNgrams",
     "OnnxText",
+    "ProjectedText",
     "Reply",
     "Route",
     "Routed",
@@ -36,13 +39,17 @@ __all__ = [
     "TextEncoder",
     "TextModel",
     "Tokens",
+    "TrainableText",
     "Tuned",
     "answers",
     "classifier",
+    "closed",
     "encoder",
     "is_spec",
     "load_answers",
     "load_router",
+    "opened",
+    "project",
     "router",
     "tune",
 ]

@@ -186,7 +186,7 @@ class AnswerBank:
         >>> reply = bank.ask("please close my card")
         >>> taught = bank.learn_from([("please close my card", reply.id, False)])
         >>> reply.answer, taught.ask("please close my card").answer
-        ('Done.', 'Bye.')
+        ('Bye.', 'Done.')
         """
         told = said(feedback)
         known = set(self.ids)

@@ -16,14 +16,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kshot.encoders import Encoder
-from kshot.errors import DataError, SettingError
+from kshot.errors import DataError, SettingError, UnsupportedError
 from kshot.heads import Head, KernelRidgeHead
-from kshot.learners import Adapted, ClosedForm
+from kshot.learners import Adapted, ClosedForm, Learner
 from kshot.tasks import Examples
 from kshot.tasks.spaces import OutputSpace
+from kshot.text.folder import TextModel
 from kshot.text.hashed import HashedNgrams
 from kshot.text.specs import encoder as encoder_of
 from kshot.text.texts import TextEncoder
+from kshot.text.trainable import TrainableText
 
 Names = bool | str | Mapping[Any, str]
 """True: the labels themselves; a mapping: a description for each label; "auto": labels where leave-one-out gains."""
@@ -172,6 +174,35 @@ def classifier(encoder: str | Encoder = "hash:ngram", *, download: bool = False)
     if known is not None:
         learner.self_knowledge, learner.temperature = (part.clone() for part in known)
     return learner
+
+
+def opened(learner: TextClassifier, *, rank: int = 16, blocks: int = 2) -> TextClassifier:
+    """The same base with its encoder's last blocks open to `kshot.fit`, by changes of this rank; `closed` ends it.
+
+    Raises:
+        UnsupportedError: its encoder is no text model.
+    """
+    encoder = learner.encoder
+    if not isinstance(encoder, TextModel):
+        raise UnsupportedError(
+            f"the base's encoder is a {type(encoder).__name__}; blocks are opened of text models, such as path:DIR or "
+            "pkg:NAME; 'small' is trained by kshot.fit as it is"
+        )
+    settings = {k: v for k, v in encoder.config().items() if k not in ("rank", "blocks")}
+    return learner.on(TrainableText(**settings, rank=rank, blocks=blocks))
+
+
+def closed(learner: Learner) -> TextClassifier:
+    """A base that `opened` opened and `kshot.fit` trained, frozen again: features are cached, tasks name it by hash.
+
+    Raises:
+        UnsupportedError: it is not open.
+    """
+    if not isinstance(learner, TextClassifier) or not isinstance(learner.encoder, TrainableText):
+        raise UnsupportedError(
+            f"the base is a {type(learner).__name__} that is not open; open one with opened"
+        )
+    return learner.on(learner.encoder.closed()).eval()
 
 
 @cache

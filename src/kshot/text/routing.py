@@ -117,22 +117,21 @@ class Router:
     def threshold(self) -> float:
         """The score under which a message is passed on, -inf: none is.
 
-        The base's own where it was calibrated. Else from the routes' sentences, each left out in turn (exactly): of n
-        of them and a share r the floor(r (n + 1))-th lowest score; with less than 20 that have another beside them in
-        their route, nothing is passed on.
+        From the routes' sentences, each left out in turn (exactly), where 20 or more have another beside them in their
+        route: of n of them and a share r the floor(r (n + 1))-th lowest score. Else from what the base knows about other
+        tasks of this size; where it was never calibrated either, nothing is passed on.
         """
-        if self.task.knowledge is not None:
-            return self.task.knowledge.sureness.threshold(self.refused)
         counts = Counter(self.task.targets)
         several = np.array([counts[label] > 1 for label in self.task.targets])
-        if several.sum() < _LEAST:
-            return -np.inf
-        try:
-            scores = np.sort(self.task.leave_one_out().scores[several])
-        except UnsupportedError:  # a head that cannot do without an example
-            return -np.inf
-        place = int(self.refused * (len(scores) + 1))
-        return float(scores[place - 1]) if place else -np.inf
+        if several.sum() >= _LEAST:
+            try:
+                scores = np.sort(self.task.leave_one_out().scores[several])
+                place = int(self.refused * (len(scores) + 1))
+                return float(scores[place - 1]) if place else -np.inf
+            except UnsupportedError:  # a head that cannot do without an example
+                pass
+        known = self.task.knowledge
+        return known.sureness.threshold(self.refused) if known is not None else -np.inf
 
     def with_refused(self, share: float) -> Router:
         """The same routes with another share of messages that may wrongly be passed on."""

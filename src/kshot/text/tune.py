@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,6 +23,7 @@ from kshot.tasks.spaces import Classes
 from kshot.text.classifier import TextClassifier
 from kshot.text.folder import TextModel
 from kshot.text.windows import pool
+from kshot.trust.calibration import best_temperature
 
 _SHARPNESS = 20.0  # of cosines before the softmax
 _DECAY = 0.01
@@ -66,7 +66,7 @@ def tune(
     """Learn low-rank changes of the encoder's last blocks on the task's examples; the task's base does not change.
 
     A trial comes first: a fifth of each class (at least one example) is held out, and tuning is kept only where the
-    log-loss on them falls. All examples are then encoded anew, and so is every later question: the tuned encoder has a
+    log-loss on them falls (at the temperature that suits each best) and no fewer are answered right. All examples are then encoded anew, and so is every later question: the tuned encoder has a
     fingerprint of its own, and features of the old one are of no use to it.
 
     Args:
@@ -86,7 +86,7 @@ def tune(
     if trial:
         held = _held_out(labels, seed)
         figures = _try(task, held, sizes, steps, rate, batch, seed) if held else figures
-    kept = not trial or figures[1] < figures[0]
+    kept = not trial or gains(figures)
     after = task
     if kept:
         after = task.rebase(_tuned(task, list(task.inputs), labels, sizes, steps, rate, batch, seed)).task
@@ -129,13 +129,24 @@ def _try(
     losses, shares = [], []
     for base in (task.learner, tuned):
         small = base.adapt(texts, labels)
-        found = small.predict(asked).probabilities
-        labels_of = Classes.of(labels).labels
-        own = np.array([found[row, labels_of.index(label)] for row, label in enumerate(right)])
-        losses.append(float(-np.log(np.maximum(own, 1e-12)).mean()))
-        best = [labels_of[place] for place in found.argmax(1)]
-        shares.append(float(np.mean([a == b for a, b in zip(best, right, strict=True)])))
+        found = small.outputs(small.embed(asked)).double()
+        goal = Classes.of(labels).encode(right)
+        losses.append(log_loss([found], [goal]))
+        shares.append(float((found.argmax(1) == goal).double().mean()))
     return losses[0], losses[1], shares[0], shares[1]
+
+
+def gains(figures: tuple[float, float, float, float]) -> bool:
+    """Whether log-losses without and with say yes, and shares answered right do not say no; never with NaN."""
+    before, after, right_before, right_after = figures
+    return after < before and right_after >= right_before
+
+
+def log_loss(outputs: list[Tensor], goals: list[Tensor]) -> float:
+    """Mean log-loss of scores [n, classes] at the temperature that suits them best; mere sharpness counts for nothing."""
+    heat = best_temperature(outputs, goals)
+    each = [F.cross_entropy(o / heat, g, reduction="sum") for o, g in zip(outputs, goals, strict=True)]
+    return float(torch.stack(each).sum()) / sum(map(len, goals))
 
 
 def _tuned(
@@ -158,9 +169,9 @@ def _tuned(
     for step in range(steps):
         for group in steepest.param_groups:
             group["lr"] = rate * (1 - step / steps)
-        places = _batch(classes, batch, draw)
+        places = batch_of(classes, batch, draw)
         steepest.zero_grad()
-        _loss(_pooled(encoder, [states[p] for p in places]), classes[places]).backward()  # type: ignore[no-untyped-call]
+        contrast(_pooled(encoder, [states[p] for p in places]), classes[places]).backward()  # type: ignore[no-untyped-call]
         steepest.step()
     for parameter in moving:
         parameter.requires_grad_(False)
@@ -193,7 +204,7 @@ def _pooled(encoder: TextModel, states: list[Tensor]) -> Tensor:
     return torch.cat(parts)[torch.argsort(torch.tensor(order))]
 
 
-def _batch(classes: Tensor, most: int, draw: torch.Generator) -> Tensor:
+def batch_of(classes: Tensor, most: int, draw: torch.Generator) -> Tensor:
     """Places of all examples of some classes, or of all classes, about `most` in number."""
     order = torch.randperm(int(classes.max()) + 1, generator=draw)
     sizes = torch.bincount(classes)[order].cumsum(0)
@@ -201,7 +212,7 @@ def _batch(classes: Tensor, most: int, draw: torch.Generator) -> Tensor:
     return torch.isin(classes, chosen).nonzero().flatten()
 
 
-def _loss(x: Tensor, classes: Tensor) -> Tensor:
+def contrast(x: Tensor, classes: Tensor) -> Tensor:
     """Cross entropy of each row among the class means, its own without itself."""
     found, own = torch.unique(classes, return_inverse=True)
     members = F.one_hot(own, len(found)).to(x.dtype)
