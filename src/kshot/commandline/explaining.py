@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from torch import Tensor
 
-from kshot.commandline import sources
+from kshot.commandline import marked, sources
 from kshot.commandline.answers import Answer, answer_all, doubt
 from kshot.commandline.columns import Columns, InputOption
 from kshot.commandline.output import console, finish, guarded, say
@@ -28,7 +28,7 @@ from kshot.explanation import (
 )
 from kshot.learners import Adapted, Explanation, SuspectLabel
 from kshot.storage import replace_file
-from kshot.tasks.spaces import Classes
+from kshot.tasks.spaces import Classes, Spans
 
 _MOST = 20
 
@@ -76,6 +76,9 @@ def explain(
 
 
 def _one_answer(ready: Adapted, question: Question, html: Path | None, as_json: bool) -> None:
+    if isinstance(ready.space, Spans):
+        marked.why(ready, question, html, as_json)
+        return
     found = ready.explain([question.input])
     answer = next(answer_all(ready, [question]))
     if is_pieces(ready):

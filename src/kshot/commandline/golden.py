@@ -16,6 +16,8 @@ from kshot.commandline.output import JSON_HELP, finish, guarded, say, show_table
 from kshot.commandline.questions import questions
 from kshot.data.folder import SUFFIXES
 from kshot.learners import Adapted
+from kshot.tasks.spaces import Spans
+from kshot.text import read_spans
 from kshot.trust import Difference, Differences
 from kshot.trust import diff as differences
 
@@ -41,15 +43,23 @@ def with_golden(task: Adapted, data: str | None, columns: Columns) -> Adapted:
     """The task with the golden examples that DATA holds; unchanged without DATA."""
     if data is None:
         return task
+    if isinstance(task.space, Spans):
+        own = read_spans(data)
+        after = task.with_golden(own.inputs, own.targets)
+        return _told(after, len(own))
     pool = sources.pool(data, columns=columns)
     sources.check_fits(task.learner.encoder, pool)
     names = sources.names(pool, Path(data))
     taken = set(task.golden.ids) if task.golden else set()
     ids = None if names is None else free_names(names, taken)
     after = task.with_golden(pool.inputs, sources.labels(pool), ids=ids)
+    return _told(after, len(pool))
+
+
+def _told(after: Adapted, count: int) -> Adapted:
     found = after.check()
     say(
-        f"{len(pool)} golden examples travel with the task; {found.right} of {found.total} are answered right now."
+        f"{count} golden examples travel with the task; {found.right} of {found.total} are answered right now."
     )
     return after
 

@@ -69,7 +69,7 @@ def _knows(tensors: dict[str, Tensor]) -> dict[str, Any]:
 def _task(manifest: dict[str, Any]) -> dict[str, Any]:
     located = manifest["space"]["kind"] in ("boxes", "spans")
     each = [[piece[-1] for piece in t] if located else [t] for t in manifest["targets"]]
-    counts = Counter(str(label) for labels in each for label in labels)
+    counts = Counter(str(label) for labels in each for label in labels if label is not None)
     return {
         "answers_with": manifest["space"]["kind"],
         "classes": [f"{name} ({count})" for name, count in sorted(counts.items())],

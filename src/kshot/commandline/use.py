@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kshot.commandline import sources
+from kshot.commandline import marked, sources
 from kshot.commandline.answers import Answer, Skipped, answer_all, doubt, write_csv
 from kshot.commandline.columns import Columns, InputOption, LabelOption
 from kshot.commandline.golden import GoldenOption, OnRegressionOption, free_names, with_golden
@@ -19,7 +19,7 @@ from kshot.commandline.questions import TextOption, all_questions
 from kshot.commandline.shown import facts
 from kshot.errors import SettingError
 from kshot.learners import Adapted, Located
-from kshot.tasks.spaces import Boxes, Classes, Pieces
+from kshot.tasks.spaces import Boxes, Classes, Pieces, Spans
 
 Json = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 TaskArgument = Annotated[str, typer.Argument(help="A task saved by kshot adapt, for example stamps.kshot.")]
@@ -59,6 +59,12 @@ def adapt(
 
     Example:  kshot adapt glyphs my_stamps/ -o stamps.kshot
     """
+    if marked.is_marked(folder):
+        task, seconds = marked.teach(base, folder)
+        task = with_golden(task, golden, Columns.asked(input, label, task.learner))
+        task.save(out, include_base=not small)
+        marked.told_taught(task, seconds, out, as_json)
+        return
     learner = sources.base_of(base)
     columns = Columns.asked(input, label, learner)
     pool = sources.pool(folder, columns=columns, skip_unreadable=skip_unreadable)
@@ -139,6 +145,9 @@ def _classes(task: Adapted) -> int:
 
 def _grown(before: Adapted, folder: str, columns: Columns, on_regression: str) -> Adapted:
     """The task with the examples of FOLDER added."""
+    if isinstance(before.space, Spans):
+        examples = marked.marked_examples(folder)
+        return before.add(examples.inputs, examples.targets, on_regression=on_regression)
     pool = sources.pool(folder, columns=columns)
     sources.check_fits(before.learner.encoder, pool)
     ids = sources.names(pool, Path(folder))
@@ -214,6 +223,9 @@ def predict(
     skipped = Skipped()
     columns = Columns.asked(input, base=ready.learner)
     asked = all_questions(ready.learner.encoder, paths or [], text or [], columns)
+    if isinstance(ready.space, Spans):
+        marked.find(ready, asked, csv, as_json)
+        return
     answers = answer_all(ready, asked, skipped if skip_unreadable else None, refused)
     shown: list[Answer] = []
     unknown = among = 0

@@ -49,6 +49,9 @@ figure img,.thumb{image-rendering:pixelated;border-radius:6px;border:1px solid v
 .evidence .fill{position:absolute;top:0;bottom:0;left:0;border-radius:0 4px 4px 0;background:var(--good);width:calc(var(--share)*100%)}
 .evidence .against .fill{background:var(--bad)}
 pre{background:var(--paper);border:1px solid var(--line);border-radius:8px;padding:.75rem .9rem;overflow-x:auto;font-size:.86rem;line-height:1.55}
+.marked{line-height:2.1;overflow-wrap:anywhere;white-space:pre-wrap}
+mark{color:inherit;background:color-mix(in srgb,var(--k) 22%,transparent);border-bottom:2px solid var(--k);border-radius:4px 4px 0 0;padding:.1rem .25rem}
+mark small{color:var(--soft);font-size:.72rem}mark.unknown{--k:var(--c4);background:none;border-bottom-style:dashed}
 code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 footer{color:var(--soft);font-size:.85rem;margin-top:1.5rem}
 @media (max-width:560px){main{padding:1.4rem .8rem 3rem}section{padding:1rem .95rem}h1{font-size:1.5rem}svg text{font-size:18px}

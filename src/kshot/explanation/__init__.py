@@ -6,6 +6,7 @@ from kshot.explanation.boxes import boxes_drawn
 from kshot.explanation.changes import Changes, LayerChange, changes, cka
 from kshot.explanation.influence import Influence, influence
 from kshot.explanation.maps import attribution_map, change_bars
+from kshot.explanation.marked_text import marked_html, marked_line
 from kshot.explanation.pictures import data_uri, evidence, gallery, picture, png
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "evidence_bars",
     "gallery",
     "influence",
+    "marked_html",
+    "marked_line",
     "picture",
     "picture_lines",
     "png",

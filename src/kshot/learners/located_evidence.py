@@ -97,7 +97,8 @@ def _told(task: Adapted, outputs: Any, without: Tensor) -> Explanation:
 def _piece(task: Adapted, place: Any, one: Picked, whole: Tensor, without: Tensor) -> Explanation:
     labels = task.space.labels  # type: ignore[attr-defined]
     change = (whole[one.row, one.column] - without[one.row, :, one.column]).numpy(force=True)
-    answers = [labels[best - 1] if best else None for best in without[one.row].argmax(1).tolist()]
+    verdicts = task.space.verdict(without[one.row]).tolist()  # type: ignore[attr-defined]
+    answers = [labels[best - 1] if best else None for best in verdicts]
     probability = float(whole[one.row, one.column])
     return Explanation(place.label, probability, _ranked(task, change, answers), READAPTED, place)
 

@@ -90,6 +90,10 @@ class Pieces(OutputSpace):
     def right(self, wanted: Sequence[Sequence[Any]], given: Sequence[Any]) -> bool:
         """Are these the wanted pieces, none missing and none too many? `wanted` is a raw target."""
 
+    def verdict(self, chances: Tensor) -> Tensor:
+        """The column that answers, of probabilities [..., 1 + labels]; 0 where it is none of the classes."""
+        return chances.argmax(-1)
+
     def places(self, labels: Sequence[Any]) -> list[int]:
         """The places of labels; None is `UNNAMED`."""
         found = iter(Classes(self.labels).encode([label for label in labels if label is not None]).tolist())

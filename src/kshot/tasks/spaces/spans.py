@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -134,19 +135,26 @@ class Spans(Pieces):
         }
 
     def pick(self, outputs: SpanScores, *, temperature: float = 1.0, **_: Any) -> list[list[Picked]]:
-        """The surest candidate first, then every next one that overlaps none before it; unknown ones likewise, behind."""
-        probability, best = torch.softmax(outputs.scores.double() / temperature, 1).max(1)
+        """Candidates that are sooner one of the classes than none, the surest of that first, each without overlap with
+        those before it; its label is the likeliest. Then unknown ones likewise, behind."""
+        chances = torch.softmax(outputs.scores.double() / temperature, 1)
+        probability, best = chances[:, 1:].max(1)
         refused = torch.zeros_like(probability) if outputs.unknown is None else outputs.unknown.double().exp()
-        known = best > 0
-        sure = torch.where(known, 2 + probability, torch.where(refused >= 0.5, refused, 0.0))
-        order = sure.argsort(descending=True, stable=True).tolist()
-        places, found = _places(outputs), [list[Picked]() for _ in range(outputs.texts)]
-        for i in order[: int((sure > 0).sum())]:
-            text, start, end = places[i]
-            if all(end <= places[one.row][1] or places[one.row][2] <= start for one in found[text]):
-                chance = probability[i] if known[i] else refused[i]
-                found[text].append(Picked(i, int(best[i]), float(chance)))
-        return [sorted(here, key=lambda one: (not one.column, places[one.row])) for here in found]
+        known = chances[:, 0] < 0.5
+        sure = torch.where(known, 2 - chances[:, 0], torch.where(refused >= 0.5, refused, 0.0))
+        order = sure.argsort(descending=True, stable=True)[: int((sure > 0).sum())].tolist()
+        text, start, end = outputs.text.tolist(), outputs.start.tolist(), outputs.end.tolist()
+        taken = [Free() for _ in range(outputs.texts)]
+        found = [list[Picked]() for _ in range(outputs.texts)]
+        for i in order:
+            if taken[text[i]].take(start[i], end[i]):
+                chance = float(probability[i] if known[i] else refused[i])
+                found[text[i]].append(Picked(i, int(best[i]) + 1 if known[i] else 0, chance))
+        return [sorted(here, key=lambda one: (not one.column, start[one.row])) for here in found]
+
+    def verdict(self, chances: Tensor) -> Tensor:
+        """0 where a candidate is no sooner one of the classes than none, else the column of the likeliest."""
+        return torch.where(chances[..., 0] < 0.5, chances[..., 1:].argmax(-1) + 1, 0)
 
     def piece(self, outputs: SpanScores, picked: Picked) -> Span:
         best = picked.column or int(outputs.scores[picked.row, 1:].argmax()) + 1
@@ -164,6 +172,23 @@ class Spans(Pieces):
     def right(self, wanted: Sequence[Sequence[Any]], given: Sequence[Any]) -> bool:
         """The same spans with the same labels."""
         return {tuple(span[:3]) for span in wanted if span[2] is not None} == {tuple(s[:3]) for s in given}
+
+
+class Free:
+    """Places of a text that no span has taken; asking costs a logarithm of their number."""
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+
+    def take(self, start: int, end: int) -> bool:
+        """Take a place; False where a span taken before overlaps it."""
+        at = bisect_right(self.ends, start)
+        if at < len(self.starts) and self.starts[at] < end:
+            return False
+        self.starts.insert(at, start)
+        self.ends.insert(at, end)
+        return True
 
 
 def _whole(value: Any) -> bool:
