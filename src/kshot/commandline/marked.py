@@ -13,6 +13,8 @@ from typing import Any
 
 from kshot import text
 from kshot.commandline import sources
+from kshot.commandline.columns import Columns
+from kshot.commandline.golden import with_golden
 from kshot.commandline.output import finish, say, show_table
 from kshot.commandline.questions import Question
 from kshot.evaluation.page import grid, note, page, section
@@ -53,15 +55,14 @@ def learner_for(name: str) -> Learner:
     return text.entities(name) if not Path(name).exists() and text.is_spec(name) else sources.base_of(name)
 
 
-def teach(base: str, file: str) -> tuple[Adapted, float]:
-    """The task of a file of marked texts, and the seconds of adapting."""
+def teach(base: str, file: str, out: Path, golden: str | None, small: bool, as_json: bool) -> None:
+    """`kshot adapt` for a file of marked texts."""
     learner, examples = learner_for(base), text.read_spans(file)
     start = time.perf_counter()
-    return learner.adapt(examples), time.perf_counter() - start
-
-
-def told_taught(task: Adapted, seconds: float, out: Path, as_json: bool) -> None:
-    """What `kshot adapt` says of marked texts."""
+    task = learner.adapt(examples)
+    seconds = time.perf_counter() - start
+    task = with_golden(task, golden, Columns())
+    task.save(out, include_base=not small)
     counts = counted(task.targets)
     say(
         f"Learned {len(counts)} kinds of entities from {len(task)} texts in {1000 * seconds:.0f} ms; saved as {out}."

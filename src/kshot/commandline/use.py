@@ -60,10 +60,7 @@ def adapt(
     Example:  kshot adapt glyphs my_stamps/ -o stamps.kshot
     """
     if marked.is_marked(folder):
-        task, seconds = marked.teach(base, folder)
-        task = with_golden(task, golden, Columns.asked(input, label, task.learner))
-        task.save(out, include_base=not small)
-        marked.told_taught(task, seconds, out, as_json)
+        marked.teach(base, folder, out, golden, small, as_json)
         return
     learner = sources.base_of(base)
     columns = Columns.asked(input, label, learner)
