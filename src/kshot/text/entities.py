@@ -55,6 +55,7 @@ class Entities(Located):
         super().__init__(encoder, localiser or SpanFinder(encoder.features), head)
         for name, values in _SCALARS.items():
             getattr(self, name).data.copy_(torch.tensor(values))
+        assert isinstance(self.head, PrototypeHead)
         self.head.log_scale.data.fill_(math.log(_SCALE))
 
     def adapt(
@@ -85,10 +86,6 @@ class Entities(Located):
             inputs, targets = _pairs(inputs)
         return super().adapt(inputs, [list(spans) for spans in targets], space=space, ids=ids)
 
-    def _unmarked(self, items: Sequence[Tensor], rows: Sequence[Tensor], where: Any) -> list[Tensor]:
-        """In meta-training only entities without a name teach what to refuse: candidates would cost most of a step."""
-        return [] if self.training else super()._unmarked(items, rows, where)
-
     def _named(self, vectors: Tensor, labels: Tensor, size: int) -> State:
         """Prototypes of length 1, so that wide classes and classes of few examples are no further away than others."""
         present, places = torch.unique(labels, return_inverse=True)
@@ -104,6 +101,7 @@ class Entities(Located):
 
     def _score(self, cosine: Tensor) -> Tensor:
         """Half the squared distance of vectors of length 1, scaled."""
+        assert isinstance(self.head, PrototypeHead)
         return -self.head.log_scale.exp() * (1 - cosine)
 
     def names(self, state: State, vectors: Tensor, space: OutputSpace) -> Tensor:

@@ -157,6 +157,12 @@ class SpanFinder(Localiser):
     def vectors(self, item: Tensor, rows: Tensor) -> Tensor:
         return naming_vectors(item, marked_units(item, rows))
 
+    def aside(
+        self, items: Sequence[Tensor], rows: Sequence[Tensor], where: Where, count: int
+    ) -> list[Tensor]:
+        """In meta-training only entities without a name teach what to refuse: candidates would cost most of a step."""
+        return [] if self.training else super().aside(items, rows, where, count)
+
     def elsewhere(self, candidates: Candidates, rows: Tensor) -> Tensor:
         low, high = candidates.places[:, 2:3], candidates.places[:, 3:]
         return ~((low < rows[:, 1]) & (rows[:, 0] < high)).any(1)

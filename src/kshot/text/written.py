@@ -195,14 +195,30 @@ def _name(rng: torch.Generator) -> str:
     return ("".join(parts) + _pick(_CODAS, rng)).capitalize()
 
 
+def _noun(rng: torch.Generator) -> str:
+    return _pick(_NOUNS, rng)
+
+
+def _letters(rng: torch.Generator) -> str:
+    return "".join(_pick(_ONSETS, rng)[0] for _ in range(2 + _at(rng, 3))).upper()
+
+
+def _number(rng: torch.Generator) -> str:
+    return str(1 + _at(rng, 999))
+
+
+def _year(rng: torch.Generator) -> str:
+    return str(1900 + _at(rng, 130))
+
+
 def _filled(forms: str, rng: torch.Generator) -> str:
     form = _pick(forms.split("|"), rng)
     makers = {
         "n": _name,
-        "N": lambda r: _pick(_NOUNS, r),
-        "A": lambda r: "".join(_pick(_ONSETS, r)[0] for _ in range(2 + _at(r, 3))).upper(),
-        "d": lambda r: str(1 + _at(r, 999)),
-        "y": lambda r: str(1900 + _at(r, 130)),
+        "N": _noun,
+        "A": _letters,
+        "d": _number,
+        "y": _year,
     }
     for key, make in makers.items():
         while f"{{{key}}}" in form:
