@@ -29,7 +29,7 @@ from kshot.seeds import drawing, generator
 from kshot.vision import Centres, Detector, GlyphScenes, PictureMaps, Scenes, average_precision
 
 SEEDS = tuple(range(10))
-TASKS = 5
+TASKS = 2
 """Test tasks of each seed on glyph scenes."""
 
 
@@ -61,7 +61,8 @@ def ship(learner: Any, seconds: float, steps: int, out: Path) -> None:
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
 
 
-FIRMNESS = 1.0
+FIRMNESS = 3.0
+"""Of the bundled detector; chosen among .3, 3 and 30 on validation pictures of blood cells."""
 
 
 def omniglot_glyphs() -> tuple[Tensor, Tensor, Tensor]:
@@ -238,7 +239,7 @@ def main() -> None:
     parser.add_argument("--shots", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
     parser.add_argument("--split", default="test")
-    parser.add_argument("--steps", type=int, default=450)
+    parser.add_argument("--steps", type=int, default=320)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--folder", default=None)
