@@ -26,7 +26,8 @@ class Pyramid(nn.Module):
     def __init__(self, maps: Any) -> None:
         super().__init__()
         self.maps = maps
-        self.out_channels = maps.features
+        self.out_channels = 64  # its heads have norms of 32 groups
+        self.widen = nn.Conv2d(maps.features, 64, 1)
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
         maps = self.maps
@@ -40,7 +41,7 @@ class Pyramid(nn.Module):
             tops.append(levels[-1] + F.interpolate(tops[-1], size=levels[-1].shape[-2:], mode="nearest"))
             levels.pop()
         found = [*tops[::-1], F.max_pool2d(tops[0], 1, 2)]
-        return OrderedDict((str(n), level) for n, level in enumerate(found))
+        return OrderedDict((str(n), self.widen(level)) for n, level in enumerate(found))
 
 
 def fine_tuned(

@@ -242,6 +242,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
         {f"{share} % asked": f"{share} % asked: known messages refused, %" for share in (5, 10, 20)},
         where=lambda row: "asked" in row["what"],
     ),
+    "detection": simple("detection", "what", "data", "protocol"),
 }  # fmt: skip
 
 

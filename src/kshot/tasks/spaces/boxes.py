@@ -24,6 +24,10 @@ _LEAST = 0.01
 """Detections below this probability do not enter the average precision: they only cost time."""
 
 
+_NEAR = 0.2
+"""Overlap from which an unknown box is taken for another view of what is there already."""
+
+
 class BoxScores(NamedTuple):
     """m candidate boxes of n pictures with class scores (logits).
 
@@ -157,7 +161,7 @@ class Boxes(Pieces):
         self, outputs: BoxScores, *, temperature: float = 1.0, least: float = 0.5, **_: Any
     ) -> list[list[Picked]]:
         """Per label the boxes of probability `least` or more, without those that overlap a surer one by 0.5;
-        then the unknown ones that overlap none of these."""
+        then the unknown ones that hardly overlap these."""
         chance = torch.softmax(outputs.scores.double() / temperature, 1)[:, 1:]
         refused = None if outputs.unknown is None else outputs.unknown.double().exp()
         found = []
@@ -216,12 +220,12 @@ def _check_sides(left: Any, top: Any, right: Any, bottom: Any, label: Any) -> No
 
 
 def _strangers(outputs: BoxScores, mine: Tensor, refused: Tensor, known: list[Picked]) -> list[Picked]:
-    """Candidates that are sooner an unknown object than anything else and overlap no known one."""
+    """Candidates that are sooner an unknown object than anything else and hardly overlap a known one."""
     own = (mine & (refused >= 0.5)).nonzero().flatten()
     if known and len(own):
         taken = outputs.boxes[[one.row for one in known]]
-        own = own[(iou(outputs.boxes[own], taken) <= 0.5).all(1)]
-    kept = own[keep_best(outputs.boxes[own], refused[own], 0.5)]
+        own = own[(iou(outputs.boxes[own], taken) <= _NEAR).all(1)]
+    kept = own[keep_best(outputs.boxes[own], refused[own], _NEAR)]
     return [Picked(row, 0, p) for row, p in zip(kept.tolist(), refused[kept].tolist(), strict=True)]
 
 
