@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.rows import RESULTS, ROOT
 
 Row = dict[str, Any]
-PAGES = ("README.md", "README.zh.md", "docs/results.md")
+PAGES = ("README.md", "README.zh.md", "docs/results.md", "docs/control.md")
 
 
 def rows(file: str) -> list[Row]:
@@ -179,6 +179,21 @@ def digest() -> list[str]:
     return lines
 
 
+def planning() -> list[str]:
+    """Expansions by family, extra cost beside them, and the paired reductions."""
+    own = [row for row in rows("planning") if row["metric"] != "ms"]
+    lines = ["| family | method | expansions | extra cost, % |", "|---|---|---|---|"]
+    for data in dict.fromkeys(row["data"] for row in own):
+        here = {(row["what"], row["unit"]): row for row in own if row["data"] == data}
+        for name in dict.fromkeys(what for what, unit in here if unit == "expansions"):
+            cells = [figure(here[name, unit]) for unit in ("expansions", "% extra cost")]
+            lines.append(f"| {data} | {name} | {' | '.join(cells)} |")
+        for (what, unit), row in here.items():
+            if unit == "%":
+                lines.append(f"| {data} | *{what}, %* | {figure(row)} | |")
+    return lines
+
+
 _OF = ("data", "encoder", "protocol")
 _PROMISES = {
     "accuracy": "sets: accuracy", "raw sets hold it": "sets: raw_coverage", "shown sets hold it": "sets: coverage",
@@ -233,6 +248,9 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "estimators": simple("estimators"),
     "choose": simple("choose"),
     "text": simple("text", "what", "data", "protocol"),
+    "planning": planning,
+    "planning_speed": simple("planning", "what", "data", "protocol", where=lambda row: row["metric"] == "ms"),
+    "bandits": simple("bandits", "what", "data"),
     "answers": simple("answers", "what", "data", "protocol"),
     "routing": routing,
     "few_texts": few_texts,

@@ -9,7 +9,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from kshot import data, encoders, heads, learners, tasks, text, vision
+from kshot import control, data, encoders, heads, learners, tasks, text, vision
 from kshot.bundles import load
 from kshot.evaluation import Report, evaluate
 from kshot.learners import Adapted, Learner
@@ -33,6 +33,7 @@ __all__ = [
     "Settings",
     "Task",
     "choose",
+    "control",
     "data",
     "encoders",
     "evaluate",

@@ -23,8 +23,10 @@ from kshot.commandline import (
 )
 from kshot.commandline.output import JSON_HELP, SEED_HELP, console, finish, guarded, say
 from kshot.demo import run_demo
+from kshot.demo.bandit import run_bandit
 from kshot.demo.detect import run_detect
 from kshot.demo.entities import run_entities
+from kshot.demo.maze import run_maze
 from kshot.demo.service import run_service
 from kshot.errors import SettingError
 
@@ -43,8 +45,8 @@ def demo(
     about: Annotated[
         str,
         typer.Argument(
-            help="pictures; service: a service desk that you can talk to; detect: things found in pictures; or entities: "
-            "what is marked in texts."
+            help="pictures; service: a service desk that you can talk to; detect: things found in pictures; entities: "
+            "what is marked in texts; maze: planning a way; bandit: exploring."
         ),
     ] = "pictures",
     data: Annotated[
@@ -71,17 +73,23 @@ def demo(
 
     Needs no data and no graphics card. `kshot demo service` learns intents of a service desk from five sentences
     each, answers what you type, and is taught by you. `kshot demo detect` finds and names things in pictures,
-    `kshot demo entities` in texts.
+    `kshot demo entities` in texts. `kshot demo maze` learns to plan in a new kind of map from 16 solved ones,
+    `kshot demo bandit` learns which arm to pull; both write a picture.
 
     Example:  kshot demo
     """
-    if about not in ("pictures", "service", "detect", "entities"):
-        raise SettingError(f"demo is about {about!r}; there are pictures, service, detect and entities")
+    known = ("pictures", "service", "detect", "entities", "maze", "bandit")
+    if about not in known:
+        raise SettingError(f"demo is about {about!r}; there are {', '.join(known)}")
     if about == "entities":
         finish(run_entities(console(), out=out, data=data, spec=encoder, seed=seed), as_json)
         return
     if about == "detect":
         finish(run_detect(console(), out=out, data=data, seed=seed), as_json)
+        return
+    if about in ("maze", "bandit"):
+        story = run_maze if about == "maze" else run_bandit
+        finish(story(console(), out=out, seed=seed), as_json)
         return
     if about == "service":
         finish(run_service(console(), data=data, spec=encoder, script=script), as_json)

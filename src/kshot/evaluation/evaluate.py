@@ -18,7 +18,7 @@ from kshot.evaluation.timing import time_to_adapt
 from kshot.learners.embedding import embed_all, encoded, keeps_features
 from kshot.learners.learner import Learner, evaluating
 from kshot.seeds import generator
-from kshot.tasks import InteractiveTask, NWayKShot, Task, TaskSource
+from kshot.tasks import InteractiveTask, NWayKShot, Task, TaskSource, sample_batch
 from kshot.tasks.spaces import Classes
 from kshot.trust.answered import answer
 
@@ -43,7 +43,7 @@ def evaluate(
     Args:
         timed: tasks that are taught once more, one by one from their raw examples, to time it (see
             `kshot.evaluation.time_to_adapt`); 0: the report says no time.
-        on_task: called with the number of tasks judged, after each.
+        on_task: called with the number of tasks judged, after each; interactive tasks are played all at once.
 
     Returns:
         A report with a 95 % interval; it says "inductive" or "transductive".
@@ -54,10 +54,17 @@ def evaluate(
     rng = generator(seed, "evaluate")
     total = _Total()
     with torch.no_grad(), evaluating(learner):
-        for number in range(tasks):
-            _judge(learner, draws.sample(rng), fast, rng, total)
+        judged = 0
+        while judged < tasks:
+            task = draws.sample(rng)
+            if isinstance(task, InteractiveTask):
+                _play(learner, [task, *sample_batch(draws, tasks - 1, rng)], rng, total)
+                judged = tasks
+            else:
+                _judge(learner, task, fast, total)
+                judged += 1
             if on_task is not None:
-                on_task(number + 1)
+                on_task(judged)
     return Report(
         metric=total.metric,
         values=tuple(total.values),
@@ -80,10 +87,7 @@ class _Total:
     reliability: Reliability = field(default_factory=Reliability)
 
 
-def _judge(learner: Learner, task: Task, fast: bool, rng: torch.Generator, total: _Total) -> None:
-    if isinstance(task, InteractiveTask):
-        _play(learner, task, rng, total)
-        return
+def _judge(learner: Learner, task: Task, fast: bool, total: _Total) -> None:
     ready = encoded(task) if fast else learner.prepare(task)
     if isinstance(task.space, Classes) and len(learner.self_knowledge):
         found = answer(learner, ready, embedded=fast)
@@ -108,10 +112,11 @@ def _count_classes(space: Classes, outputs: Tensor, targets: Tensor, total: _Tot
             total.per_class[str(label)].append(float(hits[own].mean()))
 
 
-def _play(learner: Learner, task: InteractiveTask, rng: torch.Generator, total: _Total) -> None:
-    adapted = learner.adapt(task.collect(None, rng), space=task.space)
+def _play(learner: Learner, tasks: list[Task], rng: torch.Generator, total: _Total) -> None:
+    """Interactive tasks are played all at once, for a learner that can."""
+    played = [task for task in tasks if isinstance(task, InteractiveTask)]
     total.metric = "return"
-    total.values.append(task.score(adapted.predict, rng))
+    total.values.extend(learner.play_many(played, rng))
 
 
 def _embedded(learner: Learner, source: TaskSource, tasks: int) -> tuple[TaskSource, bool]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from kshot.encoders import Encoder
 from kshot.errors import DataError, UnsupportedError
-from kshot.tasks import Examples, Task
+from kshot.tasks import Examples, InteractiveTask, Task
 from kshot.tasks.spaces import Classes, Numbers, OutputSpace
 
 if TYPE_CHECKING:
@@ -185,6 +185,24 @@ class Learner(nn.Module, ABC):
             return inputs
         moved = [x.to(weight.device, weight.dtype) if x.is_floating_point() else x for x in _each(inputs)]
         return moved if isinstance(inputs, list) else moved[0]
+
+    def play_many(self, tasks: Sequence[InteractiveTask], generator: torch.Generator) -> list[float]:
+        """The return on each interactive task: adapts to one exploring episode, then acts by what it learned.
+
+        A learner that learns while it acts overrides this.
+        """
+        found = []
+        for task in tasks:
+            adapted = self.adapt(task.collect(None, generator), space=task.space)
+            found.append(task.score(adapted.predict, generator))
+        return found
+
+    def practise(self, tasks: Sequence[InteractiveTask], generator: torch.Generator) -> Tensor:
+        """Loss of acting in interactive tasks: a scalar to be differentiated, what `fit` steps on for them."""
+        raise UnsupportedError(
+            f"{type(self).__name__} cannot be trained on interactive tasks ({tasks[0].name!r}); it has no practise(): "
+            "train it on tasks with a support and a query, or use kshot.control.arm_policy"
+        )
 
     def check_space(self, space: OutputSpace) -> None:
         """Raise UnsupportedError when this learner cannot answer in `space`."""

@@ -25,7 +25,7 @@ from kshot.training.progress import Progress
 from kshot.training.run import Run, Stopped, TrainingDivergedError
 from kshot.training.settings import Settings
 from kshot.training.stopwatch import Stopwatch
-from kshot.training.update import autocast, follow, meta_gradient
+from kshot.training.update import autocast, follow, meta_gradient, practice_gradient
 from kshot.trust import calibrate
 
 
@@ -153,10 +153,16 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = settings.rate * settings.factor(step)
         device = next(self.learner.parameters()).device
-        tasks = self.learner.prepare_many(sample_batch(self.train, settings.meta_batch, self.rng))
+        drawn = sample_batch(self.train, settings.meta_batch, self.rng)
+        acted = [task for task in drawn if isinstance(task, InteractiveTask)]
+        tasks = [] if acted else self.learner.prepare_many(drawn)
         self.optimizer.zero_grad()
         with drawing(device, settings.seed, "dropout", step):
-            loss = float(meta_gradient(self.learner, tasks, settings.executor, settings.precision))
+            loss = float(
+                practice_gradient(self.learner, acted, settings.precision, self.rng)
+                if acted
+                else meta_gradient(self.learner, tasks, settings.executor, settings.precision)
+            )
         if not math.isfinite(loss):
             self._diverged(f"the loss is {loss}")
         if settings.clip is not None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from kshot.engine import accumulate
 from kshot.errors import SettingError
 from kshot.learners.learner import Learner
-from kshot.tasks import Examples, Task
+from kshot.tasks import Examples, InteractiveTask, Task
 from kshot.tasks.spaces import Classes, OutputSpace
 
 
@@ -26,6 +26,16 @@ def meta_gradient(learner: Learner, tasks: list[Task], executor: str, precision:
             return accumulate(learner, learner.loss, tasks, executor="loop")
         trees = [_tree(t) for t in tasks]
         return accumulate(learner, lambda tree: learner.loss(_task(space, tree)), trees, executor=executor)
+
+
+def practice_gradient(
+    learner: Learner, tasks: list[InteractiveTask], precision: str, generator: torch.Generator
+) -> Tensor:
+    """As `meta_gradient`, of acting in interactive tasks."""
+    with autocast(learner, precision):
+        loss = learner.practise(tasks, generator)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
 
 
 def autocast(learner: Learner, precision: str) -> AbstractContextManager[Any]:

@@ -14,7 +14,7 @@ from kshot.errors import SettingError
 from kshot.learners.embedding import embedded_source, encoded, keeps_features
 from kshot.learners.learner import Learner, evaluating
 from kshot.learners.self_knowledge import Gauge
-from kshot.tasks import Examples, NWayKShot, Task, TaskSource
+from kshot.tasks import Examples, InteractiveTask, NWayKShot, Task, TaskSource
 from kshot.tasks.examples import take
 from kshot.tasks.spaces import Classes
 from kshot.tasks.task import sample_batch
@@ -92,13 +92,15 @@ def answer_many(
             source = embedded_source(learner, source, examples=_most(source), generator=generator)
         for part in sizes(source, ways, shots) if keeps or ways or shots else [source]:
             for drawn in _drawn(part, tasks, generator, batch=keeps):
+                if isinstance(drawn, InteractiveTask):
+                    continue  # nothing is known of it before one acts
                 task = encoded(drawn) if keeps else learner.prepare(drawn)
                 shown = task.support if task.support is not None and len(task.support) else task.query
                 if not keeps and shown is not None:
                     profiles.append(learner.encoder.profile(shown.inputs))
                 if isinstance(task.space, Classes):
                     found.append(answer(learner, task, embedded=keeps))
-    return found, torch.cat(profiles)
+    return found, torch.cat(profiles) if profiles else torch.zeros(0, 0)
 
 
 def _drawn(source: TaskSource, tasks: int, generator: torch.Generator, batch: bool) -> Iterable[Task]:

@@ -67,7 +67,8 @@ def calibrate(
     if tasks < 1:
         raise SettingError(f"tasks is {tasks}; give at least 1")
     found, seen = answer_many(learner, source, tasks, generator(seed, "calibrate"), ways=ways, shots=shots)
-    learner.seen = torch.stack([seen.amin(0), seen.amax(0)])
+    if len(seen):
+        learner.seen = torch.stack([seen.amin(0), seen.amax(0)])
     if found:
         learner.temperature.fill_(best_temperature([a.outputs for a in found], [a.targets for a in found]))
         table = table_of([_cell(own, refused) for own in _by_size(found)])

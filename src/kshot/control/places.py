@@ -1,0 +1,221 @@
+"""Worlds to move in: tabular decision processes, rooms with a hidden goal, and points on a plane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kshot.control.worlds import Step, World
+from kshot.errors import SettingError
+from kshot.tasks.spaces import Actions
+
+WAYS = torch.tensor([[-1, 0], [0, 1], [1, 0], [0, -1], [0, 0]])
+"""Up, right, down, left, stay: rows and columns."""
+
+
+@dataclass(frozen=True)
+class TabularMDPs(World):
+    """Random decision processes of RL^2: rewards N(m, 1) with m ~ N(1, 1), transitions Dirichlet(1), start in state 0.
+
+    Duan et al. (2016). What is seen is the state, one-hot, and the share of the episode that is left.
+
+    >>> rng = torch.Generator().manual_seed(0)
+    >>> world = TabularMDPs(states=3, choices=2, horizon=4)
+    >>> hidden = world.hide(2, rng)
+    >>> world.observe(world.reset(hidden, rng)).shape, world.optimum(hidden).shape
+    (torch.Size([2, 4]), torch.Size([2]))
+    """
+
+    states: int = 10
+    choices: int = 5
+    horizon: int = 10
+    name: ClassVar[str] = "tabular MDP"
+
+    def __post_init__(self) -> None:
+        if self.states < 2 or self.choices < 2 or self.horizon < 1:
+            raise SettingError(
+                f"states is {self.states}, choices {self.choices}, horizon {self.horizon}; give at least 2, 2 and 1"
+            )
+
+    @property
+    def observations(self) -> int:
+        return self.states + 1
+
+    @property
+    def actions(self) -> Actions:
+        return Actions(self.choices)
+
+    def limits(self) -> tuple[float, float]:
+        return (0.0, 1.0)
+
+    def hide(self, count: int, generator: torch.Generator) -> Tensor:
+        """Mean rewards and chances to get to each state, [count, states, choices, 1 + states]."""
+        shape = (count, self.states, self.choices)
+        mean = 1 + torch.randn(*shape, 1, generator=generator)
+        # Dirichlet(1) is exponentials over their sum
+        draws = -torch.rand(*shape, self.states, generator=generator).clamp(min=1e-12).log()
+        return torch.cat([mean, draws / draws.sum(-1, keepdim=True)], -1)
+
+    def reset(self, hidden: Tensor, generator: torch.Generator) -> Tensor:
+        """State and steps taken, [n, 2]."""
+        return torch.zeros(len(hidden), 2, dtype=torch.long)
+
+    def observe(self, state: Tensor) -> Tensor:
+        left = 1 - state[:, 1:].to(torch.get_default_dtype()) / self.horizon
+        return torch.cat([F.one_hot(state[:, 0], self.states).to(left.dtype), left], 1)
+
+    def step(self, hidden: Tensor, state: Tensor, action: Tensor, generator: torch.Generator) -> Step:
+        row = hidden[torch.arange(len(hidden)), state[:, 0], action]
+        reward = row[:, 0] + torch.randn(len(row), generator=generator)
+        to = torch.multinomial(row[:, 1:], 1, generator=generator)
+        taken = state[:, 1:] + 1
+        return Step(torch.cat([to, taken], 1), reward, taken[:, 0] >= self.horizon)
+
+    def optimum(self, hidden: Tensor) -> Tensor:
+        """Expected return of an episode for one who knows the hidden numbers, [n]: backward induction."""
+        value = torch.zeros(hidden.shape[:2])
+        for _ in range(self.horizon):
+            value = (hidden[..., 0] + (hidden[..., 1:] @ value[:, None, :, None])[..., 0]).amax(2)
+        return value[:, 0]
+
+
+@dataclass(frozen=True)
+class GoalRooms(World):
+    """A square room with a goal that cannot be seen; standing on it pays 1 at every step, elsewhere `miss`.
+
+    Moves are up, right, down, left and stay; walls stop them. Every `horizon / lives` steps one is put back to
+    the corner (0, 0), while the goal stays. `dark_room()` and `small_grid()` give the two of the literature. What is
+    seen is the place, one-hot by row and by column, and the share of the life that is left.
+
+    >>> rng = torch.Generator().manual_seed(0)
+    >>> room = dark_room()
+    >>> hidden = room.hide(1, rng)
+    >>> state = room.step(hidden, room.reset(hidden, rng), torch.tensor([1]), rng).state
+    >>> state[0, :2].tolist()
+    [0, 1]
+    """
+
+    size: int = 10
+    horizon: int = 100
+    lives: int = 1
+    miss: float = 0.0
+    near: int = 0
+    name: ClassVar[str] = "goal room"
+
+    def __post_init__(self) -> None:
+        if self.size < 2 or self.horizon < 1 or self.lives < 1 or self.horizon % self.lives:
+            raise SettingError(
+                f"size is {self.size}, horizon {self.horizon}, lives {self.lives}; size is at least 2, and the horizon a "
+                "multiple of lives"
+            )
+        if not 0 <= self.near < self.size:
+            raise SettingError(
+                f"near is {self.near}; goals are kept out of a corner smaller than {self.size}"
+            )
+
+    @property
+    def observations(self) -> int:
+        return 2 * self.size + 1
+
+    @property
+    def actions(self) -> Actions:
+        return Actions(len(WAYS))
+
+    def limits(self) -> tuple[float, float]:
+        return (0.0, 1.0)
+
+    def goals(self) -> Tensor:
+        """All cells where the goal may be, [cells, 2]."""
+        cells = torch.cartesian_prod(torch.arange(self.size), torch.arange(self.size))
+        return cells[(cells >= self.near).any(1)]
+
+    def hide(self, count: int, generator: torch.Generator) -> Tensor:
+        """Row and column of the goal, [count, 2]."""
+        cells = self.goals()
+        return cells[torch.randint(len(cells), (count,), generator=generator)]
+
+    def reset(self, hidden: Tensor, generator: torch.Generator) -> Tensor:
+        """Row, column and steps taken, [n, 3]."""
+        return torch.zeros(len(hidden), 3, dtype=torch.long)
+
+    def observe(self, state: Tensor) -> Tensor:
+        left = 1 - state[:, 2:].to(torch.get_default_dtype()) / self.horizon
+        place = F.one_hot(state[:, :2], self.size).flatten(1).to(left.dtype)
+        return torch.cat([place, left], 1)
+
+    def step(self, hidden: Tensor, state: Tensor, action: Tensor, generator: torch.Generator) -> Step:
+        place = (state[:, :2] + WAYS[action]).clamp(0, self.size - 1)
+        found = (place == hidden).all(1)
+        reward = torch.where(found, 1.0, self.miss)
+        taken = state[:, 2:] + 1
+        back = taken % (self.horizon // self.lives) == 0
+        return Step(torch.cat([torch.where(back, 0, place), taken], 1), reward, taken[:, 0] >= self.horizon)
+
+
+def dark_room() -> GoalRooms:
+    """10 x 10 cells, 100 steps, 1 on the goal, else 0. Lee et al. (2023), "Supervised Pretraining Can Learn
+    In-Context Reinforcement Learning"."""
+    return GoalRooms(10, 100)
+
+
+def small_grid() -> GoalRooms:
+    """5 x 5 cells, 4 lives of 15 steps, 1 on the goal, else -0.1, no goal in the 2 x 2 corner of the start.
+
+    Zintgraf et al. (2020), "VariBAD".
+    """
+    return GoalRooms(5, 60, 4, -0.1, 2)
+
+
+@dataclass(frozen=True)
+class PointGoals(World):
+    """A point that is moved to a goal that it cannot see: 2D navigation of the MAML authors.
+
+    Finn et al. (2017). Goals are uniform in [-0.5, 0.5]^2, the start is the origin, an action moves by at most 0.1
+    along each axis, the reward is minus the distance (not squared), and an episode ends within 0.01 along both.
+
+    >>> rng = torch.Generator().manual_seed(0)
+    >>> world = PointGoals()
+    >>> hidden = world.hide(4, rng)
+    >>> world.step(hidden, world.reset(hidden, rng), torch.full((4, 2), 0.1), rng).state.shape
+    torch.Size([4, 2])
+    """
+
+    horizon: int = 100
+    name: ClassVar[str] = "2D navigation"
+
+    @property
+    def observations(self) -> int:
+        return 2
+
+    @property
+    def actions(self) -> Actions:
+        return Actions(2, continuous=True, low=-0.1, high=0.1)
+
+    def hide(self, count: int, generator: torch.Generator) -> Tensor:
+        """Goals, [count, 2]."""
+        return torch.rand(count, 2, generator=generator) - 0.5
+
+    def reset(self, hidden: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.zeros(len(hidden), 2)
+
+    def observe(self, state: Tensor) -> Tensor:
+        return state
+
+    def step(self, hidden: Tensor, state: Tensor, action: Tensor, generator: torch.Generator) -> Step:
+        place = state + action.clamp(-0.1, 0.1)
+        away = place - hidden
+        return Step(place, -away.norm(dim=1), (away.abs() < 0.01).all(1))
+
+    def optimum(self, hidden: Tensor) -> Tensor:
+        """Return of one who knows the goal and goes there straight, each axis as fast as it may, [n]."""
+        state, total, going = torch.zeros_like(hidden), torch.zeros(len(hidden)), torch.ones(len(hidden))
+        for _ in range(self.horizon):
+            state, reward, done = self.step(
+                hidden, state, (hidden - state).clamp(-0.1, 0.1), torch.Generator()
+            )
+            total, going = total + going * reward, going * (~done).to(going.dtype)
+        return total

@@ -1,0 +1,176 @@
+"""Worlds: families of environments that step many copies at once, as tensors.
+
+A world is a set of pure functions; what is going on is in the tensors that they take and give. Each copy has its
+own hidden numbers (the chances of the arms, the place of the goal): these make one task out of a family of them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from kshot.errors import DataError, TaskError, need
+from kshot.tasks import Examples, InteractiveTask, Policy
+from kshot.tasks.spaces import Actions, OutputSpace
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+class Step(NamedTuple):
+    """What a step of n copies gives: the new state [n, ...], rewards [n], and which copies ended, [n]."""
+
+    state: Tensor
+    reward: Tensor
+    done: Tensor
+
+
+class World(ABC):
+    """A family of tasks to act in; a `TaskSource`. Values are immutable: write one as a frozen dataclass."""
+
+    name: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def observations(self) -> int:
+        """Numbers that are seen of a state."""
+
+    @property
+    @abstractmethod
+    def horizon(self) -> int:
+        """Steps of an episode."""
+
+    @property
+    @abstractmethod
+    def actions(self) -> Actions:
+        """What can be done."""
+
+    @property
+    def answers(self) -> OutputSpace:
+        """What a learner that adapts to steps of a task answers with; by default actions."""
+        return self.actions
+
+    @abstractmethod
+    def hide(self, count: int, generator: torch.Generator) -> Tensor:
+        """The hidden numbers of `count` tasks, [count, ...]."""
+
+    @abstractmethod
+    def reset(self, hidden: Tensor, generator: torch.Generator) -> Tensor:
+        """States at the start of an episode, [n, ...]."""
+
+    @abstractmethod
+    def observe(self, state: Tensor) -> Float[Tensor, "n observations"]:
+        """What is seen of states."""
+
+    @abstractmethod
+    def step(self, hidden: Tensor, state: Tensor, action: Tensor, generator: torch.Generator) -> Step:
+        """Act in each copy; `action` is [n] whole numbers, or [n, count] real ones."""
+
+    def limits(self) -> tuple[float, float]:
+        """Least and largest number of an observation."""
+        return (float("-inf"), float("inf"))
+
+    def sample(self, generator: torch.Generator) -> WorldTask:
+        """One task."""
+        return self.sample_batch(1, generator)[0]
+
+    def sample_batch(self, count: int, generator: torch.Generator) -> list[WorldTask]:
+        """`count` tasks from one draw."""
+        return [
+            WorldTask(self.answers, name=self.name, world=self, hidden=row)
+            for row in self.hide(count, generator)
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class WorldTask(InteractiveTask):
+    """One task of a world.
+
+    An example is a step: the input is what was seen and the action (one-hot, or as numbers), the target is the
+    reward. A policy takes the observation [1, observations] and gives an action; None acts at random.
+    """
+
+    world: World = field(kw_only=True)
+    hidden: Tensor = field(kw_only=True)
+
+    def collect(self, policy: Policy | None, generator: torch.Generator) -> Examples:
+        """The steps of one episode."""
+        steps = self._episode(policy, generator)
+        inputs = [torch.cat([seen, _one_hot(action, self.world.actions)], 1) for seen, action, _ in steps]
+        return Examples(torch.cat(inputs), torch.cat([reward for *_, reward in steps]).unsqueeze(1))
+
+    def score(self, policy: Policy, generator: torch.Generator) -> float:
+        """The return of one episode: the sum of its rewards."""
+        return float(sum(reward for *_, reward in self._episode(policy, generator)))
+
+    def _episode(self, policy: Policy | None, rng: torch.Generator) -> list[tuple[Tensor, Tensor, Tensor]]:
+        world, hidden = self.world, self.hidden.unsqueeze(0)
+        state, steps = world.reset(hidden, rng), []
+        for _ in range(world.horizon):
+            seen = world.observe(state)
+            action = (
+                random_actions(world, 1, rng) if policy is None else as_action(policy(seen), world.actions)
+            )
+            state, reward, done = world.step(hidden, state, action, rng)
+            if not bool(torch.isfinite(reward).all()):
+                raise TaskError(f"{world.name} gave the reward {reward.tolist()}; rewards are finite numbers")
+            steps.append((seen, action, reward))
+            if bool(done):
+                break
+        return steps
+
+
+def random_actions(world: World, count: int, generator: torch.Generator) -> Tensor:
+    """Actions drawn evenly: [count], or [count, numbers] within the limits."""
+    space = world.actions
+    if not space.continuous:
+        return torch.randint(space.count, (count,), generator=generator)
+    return space.low + (space.high - space.low) * torch.rand(count, space.count, generator=generator)
+
+
+def as_action(given: Any, space: Actions) -> Tensor:
+    """One action as a tensor: [1], or [1, count].
+
+    Raises:
+        DataError: it is none of the space, or NaN, or outside of its limits.
+    """
+    try:
+        value = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(f"the policy gave {given!r}; an action is a number or an array of numbers") from None
+    value = value.reshape(1, -1) if space.continuous else value.reshape(-1)
+    found = space.encode(value)
+    if len(found) != 1:
+        raise DataError(f"the policy gave {len(found)} actions for one observation; give one")
+    if space.continuous and not bool(((found >= space.low) & (found <= space.high)).all()):
+        raise DataError(
+            f"the policy gave {found[0].tolist()}; each number of an action lies in {space.low}..{space.high}"
+        )
+    return found
+
+
+def _one_hot(action: Tensor, space: Actions) -> Tensor:
+    if space.continuous:
+        return action
+    return torch.nn.functional.one_hot(action, space.count).to(torch.get_default_dtype())
+
+
+def gymnasium_env(world: World, hidden: Tensor | None = None) -> Any:
+    """A world as a `gymnasium.Env`; `hidden` are the numbers of the one task to be in, None: a new one each reset.
+
+    Raises:
+        MissingExtraError: gymnasium is not installed.
+
+    >>> from kshot.control import Bandits
+    >>> env = gymnasium_env(Bandits(arms=3, pulls=2))
+    >>> env.reset(seed=0)[0].tolist(), env.step(1)[3], env.step(1)[3]
+    ([1.0], False, True)
+    """
+    need("gymnasium", "control")
+    from kshot.control.gymnasium_wrapper import GymnasiumEnv
+
+    return GymnasiumEnv(world, hidden)

@@ -1,0 +1,63 @@
+"""What control brings passes the suites that kshot ships."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from kshot.control import Bandits, CostToGo, Guidance, MapEncoder, PlanningTasks, arm_policy, draw_family
+from kshot.learners import Learner
+from kshot.seeds import generator
+from kshot.tasks import Examples, Task, TaskSource
+from kshot.tasks.spaces import Numbers
+from kshot.testing import LEARNER_CHECKS, check_encoder, check_space, check_task_source
+from kshot.testing.learners import Check
+
+FAMILIES = tuple(draw_family(kind, 8, generator(0, kind), 8) for kind in ("gaps", "maze"))
+MAPS = PlanningTasks(FAMILIES, shots=2, queries=3)
+
+
+class Pulls:
+    """Pulls of arms with what they paid, and others to be valued: an interactive task, looked at from behind."""
+
+    def sample(self, generator: torch.Generator) -> Task:
+        """Six pulls, four questions."""
+        parts = []
+        for count in (6, 4):
+            arms = torch.eye(3)[torch.randint(3, (count,), generator=generator)]
+            left = torch.rand(count, 1, generator=generator)
+            paid = (torch.rand(count, 1, generator=generator) < 0.5).float()
+            parts.append(Examples(torch.cat([left, arms], 1), paid))
+        return Task(Numbers(1), *parts, name="pulls")
+
+
+MEMBERS: list[tuple[str, Callable[[], Learner], TaskSource]] = [
+    ("guidance", lambda: Guidance(MapEncoder(width=4, features=3)), MAPS),
+    ("arm policy", lambda: arm_policy(Bandits(3, 10), width=8), Pulls()),
+]
+
+
+@pytest.mark.parametrize("check", LEARNER_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize(("name", "make", "source"), MEMBERS, ids=[row[0] for row in MEMBERS])
+def test_learner(name: str, make: Callable[[], Learner], source: TaskSource, check: Check) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        learner = make()
+    check(learner, source)
+
+
+def test_encoder() -> None:
+    check_encoder(MapEncoder(width=4, features=3), FAMILIES[0].maps[:3])
+    check_encoder(MapEncoder(width=4, features=3), [FAMILIES[1].problem(place) for place in range(3)])
+
+
+def test_source() -> None:
+    check_task_source(MAPS)
+
+
+def test_space() -> None:
+    field = [[[0.0, 1.0], [float("inf"), 2.0]], [[-1.0, 0.0], [1.0, float("nan")]]]
+    wrong = [[[1.0, 2.0]], [[["a", "b"]]], [[[float("inf")]]], [[[1.0, 2.0], [3.0]]]]
+    check_space(CostToGo(), field, torch.ones(2, 2, 2), wrong=wrong)
