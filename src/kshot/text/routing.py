@@ -125,13 +125,20 @@ class Router:
         several = np.array([counts[label] > 1 for label in self.task.targets])
         if several.sum() >= _LEAST:
             try:
-                scores = np.sort(self.task.leave_one_out().scores[several])
+                scores = np.sort(self._left_out_scores()[several])
                 place = int(self.refused * (len(scores) + 1))
                 return float(scores[place - 1]) if place else -np.inf
             except UnsupportedError:  # a head that cannot do without an example
                 pass
         known = self.task.knowledge
         return known.sureness.threshold(self.refused) if known is not None else -np.inf
+
+    def _left_out_scores(self) -> np.ndarray:
+        """Scores of the sentences, each left out, in the units of the whole task, as a message's are."""
+        left_out = self.task.left_out
+        found = self.task.leave_one_out() if left_out is None else self.task.decode(left_out.own())
+        scores: np.ndarray = found.scores
+        return scores
 
     def with_refused(self, share: float) -> Router:
         """The same routes with another share of messages that may wrongly be passed on."""
