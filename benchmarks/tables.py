@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.rows import RESULTS, ROOT
 
 Row = dict[str, Any]
-PAGES = ("README.md", "README.zh.md", "docs/results.md", "docs/control.md")
+PAGES = ("README.md", "README.zh.md", "docs/results.md", "docs/control.md", "docs/serve.md")
 
 
 def rows(file: str) -> list[Row]:
@@ -224,6 +224,9 @@ _COURSE = {
 }  # fmt: skip
 FOUR = {name: name for name in ("5w1s", "5w5s", "20w1s", "20w5s")}
 TABLES: dict[str, Callable[[], list[str]]] = {
+    "serving_http": simple(
+        "serving", "what", "protocol", where=lambda r: r["command"].startswith("python -m benchmarks.serving.over_http")
+    ),
     "omniglot": omniglot,
     "glyphs": simple("glyphs"),
     "sinusoid": sinusoid,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -98,7 +99,7 @@ def named(bases: list[str]) -> list[tuple[str, str]]:
 @guarded
 def create(
     tenant: str,
-    scopes: Annotated[str, typer.Option(help="Of read, predict, adapt.")] = "read,predict,adapt",
+    scopes: Annotated[str, typer.Option(help="Of read, predict, adapt, admin.")] = "read,predict,adapt",
     data_dir: DataDir = Path("kshot-data"),
 ) -> None:
     """Make a key for a tenant and show it, once.
@@ -110,6 +111,22 @@ def create(
 
     say(make_key(service, tenant, scopes))
     service.close()
+
+
+@keys.command("list")
+@guarded
+def list_keys(data_dir: DataDir = Path("kshot-data")) -> None:
+    """Show every key's first characters, tenant, scopes and day.
+
+    Example:  kshot keys list --data-dir data
+    """
+    service = _service(data_dir, {})
+    found = service.store.list_keys()
+    service.close()
+    for prefix, tenant, scopes, made in found:
+        say(f"{prefix}...  {tenant}  {scopes}  {datetime.fromtimestamp(made, UTC):%Y-%m-%d}")
+    if not found:
+        say("There are no keys; make one: kshot keys create TENANT")
 
 
 @keys.command("revoke")

@@ -11,6 +11,7 @@ import itertools
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,22 +22,29 @@ from kshot.learners.learner import evaluating
 from kshot.serving.faults import Busy
 from kshot.serving.observing import Observed
 
-_MOST = 8
+MOST = 8
+"""Requests that are encoded together."""
 
 
 class _Waiting:
     """One request's inputs on their way through the encoder."""
 
-    def __init__(self, learner: Learner, prepared: Any) -> None:
+    def __init__(self, learner: Learner, prepared: Any, since: float | None = None) -> None:
         self.learner, self.prepared = learner, prepared
         self.turn = threading.Event()
-        self.since = time.perf_counter()
+        self.since = time.perf_counter() if since is None else since
         self.found: Any = None
         self.fault: Exception | None = None
 
     @property
     def done(self) -> bool:
         return self.found is not None or self.fault is not None
+
+    @property
+    def outcome(self) -> Tensor | Exception:
+        found = self.fault if self.found is None else self.found
+        assert found is not None
+        return found
 
 
 class Batcher:
@@ -68,10 +76,24 @@ class Batcher:
             mine.turn.wait()
         if not mine.done:
             self._lead()
-        if mine.fault is not None:
-            raise mine.fault
-        assert mine.found is not None
-        return mine.found
+        found = mine.outcome
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def embed_many(self, asked: Sequence[tuple[Learner, Any, float]]) -> list[Tensor | Exception]:
+        """Embeddings for several requests (learner, inputs as read, waiting since), encoded together here and now.
+
+        One that cannot be encoded gets its error as the value and harms no other.
+        """
+        batch: list[_Waiting | Exception] = []
+        for learner, read, since in asked:
+            try:
+                batch.append(_Waiting(learner, learner.prepared(read), since))
+            except Exception as cause:
+                batch.append(cause)
+        self._encode([one for one in batch if isinstance(one, _Waiting)])
+        return [one.outcome if isinstance(one, _Waiting) else one for one in batch]
 
     def close(self) -> None:
         """Nothing is left to stop: the last request has taken its answer with it."""
@@ -79,7 +101,7 @@ class Batcher:
     def _lead(self) -> None:
         """Encode what has gathered, hand it out, and pass the lead to the first of those that wait."""
         with self._lock:
-            batch = [self._queue.popleft() for _ in range(min(_MOST, len(self._queue)))]
+            batch = [self._queue.popleft() for _ in range(min(MOST, len(self._queue)))]
         try:
             self._encode(batch)
         finally:
@@ -91,7 +113,7 @@ class Batcher:
                     waiting.turn.set()
 
     def _encode(self, batch: list[_Waiting]) -> None:
-        if self._observed is not None:
+        if self._observed is not None and batch:
             now = time.perf_counter()
             self._observed.batch_size.observe(len(batch))
             for waiting in batch:

@@ -33,6 +33,12 @@ class ClientKeys:
         query = select(KEYS.c.digest).limit(1)
         return self.database.read(lambda connection: connection.execute(query).first() is not None)
 
+    def list_keys(self) -> list[tuple[str, str, str, float]]:
+        """First characters, tenant, scopes and birth of every key, the oldest first."""
+        query = select(KEYS.c.prefix, KEYS.c.tenant, KEYS.c.scopes, KEYS.c.made).order_by(KEYS.c.made)
+        rows = self.database.read(lambda connection: connection.execute(query).all())
+        return [(str(p), str(t), str(s), float(m)) for p, t, s, m in rows]
+
     def revoke(self, prefix: str) -> int:
         """Delete the keys that start so; how many there were."""
         gone = delete(KEYS).where(KEYS.c.prefix == prefix)

@@ -108,12 +108,41 @@ class Service:
         self, tenant: str, model: str, inputs: Sequence[Any], *, version: int | None = None
     ) -> dict[str, Any]:
         """{"predictions": one per input, "version"}; inputs of concurrent requests are encoded together."""
-        if not 0 < len(inputs) <= self.limits.inputs:
-            raise TooLarge(f"{len(inputs)} inputs; a request holds 1 to {self.limits.inputs}")
         began = time.perf_counter()
-        task, number = self.tasks.get(tenant, model, version)
-        read = decoded(task.learner.encoder, inputs, self.limits)
-        answer = task.answer_embedded(sound(self.batcher.embed(task.learner, read)))
+        task, number, read = self._asked(Asked(tenant, model, inputs, version))
+        return self._answered(task, number, self.batcher.embed(task.learner, read), began)
+
+    def predict_many(self, asked: Sequence[Asked]) -> list[dict[str, Any] | Exception]:
+        """As `predict`, for several requests at once; one that fails gets its error as the value."""
+        found: list[Any] = [None] * len(asked)
+        ready = []
+        for place, one in enumerate(asked):
+            try:
+                ready.append((place, *self._asked(one)))
+            except Exception as cause:
+                found[place] = cause
+        began = time.perf_counter()
+        parts = self.batcher.embed_many(
+            [(task.learner, read, asked[place].since or began) for place, task, _, read in ready]
+        )
+        for (place, task, number, _), embedded in zip(ready, parts, strict=True):
+            try:
+                if isinstance(embedded, Exception):
+                    raise embedded
+                found[place] = self._answered(task, number, embedded, began)
+            except Exception as cause:
+                found[place] = cause
+        return found
+
+    def _asked(self, asked: Asked) -> tuple[Adapted, int, Any]:
+        """The task, its version's number, and the inputs as read."""
+        if not 0 < len(asked.inputs) <= self.limits.inputs:
+            raise TooLarge(f"{len(asked.inputs)} inputs; a request holds 1 to {self.limits.inputs}")
+        task, number = self.tasks.get(asked.tenant, asked.model, asked.version)
+        return task, number, decoded(task.learner.encoder, asked.inputs, self.limits)
+
+    def _answered(self, task: Adapted, number: int, embedded: Embedded, began: float) -> dict[str, Any]:
+        answer = task.answer_embedded(sound(embedded))
         self.observed.predict_seconds.labels(task.learner.kind).observe(time.perf_counter() - began)
         return {"predictions": answer.to_json(), "version": number}
 
@@ -404,6 +433,16 @@ class Service:
         numbers = tuple(int(name[1:]) for name in task.ids)
         space = json.dumps(task.space.to_json())
         return Version(model, number, base, self.fingerprints[base], space, numbers)
+
+
+class Asked(NamedTuple):
+    """A request to predict, waiting since then (by `time.perf_counter`)."""
+
+    tenant: str
+    model: str
+    inputs: Sequence[Any]
+    version: int | None = None
+    since: float | None = None
 
 
 class Held(NamedTuple):

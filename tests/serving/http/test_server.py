@@ -6,6 +6,7 @@ import concurrent.futures
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -40,7 +41,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 
 def ask(port: int, path: str, body: Any) -> tuple[int, Any]:
-    line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
     line.request("POST", path, json.dumps(body), {"content-type": "application/json"})
     answer = line.getresponse()
     told = json.loads(answer.read())
@@ -56,7 +57,7 @@ def test_it_drains_without_cutting_anybody_off(service: Service) -> None:
     answered = [0]
 
     def client(port: int) -> None:
-        line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        line = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
         while True:
             try:
                 line.request(
@@ -207,6 +208,12 @@ def test_a_newcomer_serves_teaches_asks_and_stops(command: tuple[int, subprocess
         assert client.ready()
         model = client.teach("desk", [("where is my card?", "card"), ("send money to Ann", "transfer")])
         assert model.predict(["my card is lost"])[0]["label"] == "card"
+    page = (Path(__file__).parents[3] / "docs" / "serve.md").read_text(encoding="utf-8")
+    exec(re.findall(r"```python no-run\n(.*?)```", page, re.DOTALL)[0].replace("8000", str(port)), {})
+    bodies = [json.loads(text) for text in re.findall(r"-d '(.*?)'", page, re.DOTALL)]
+    status, told = ask(port, "/v1/models", bodies[0])
+    assert status == 201
+    assert ask(port, f"/v1/models/{told['id']}/predict", bodies[1])[1]["predictions"][0]["label"] == "card"
     assert raw(port, b"GET /v1/models HTTP/1.1\r\nhost: evil.test\r\nconnection: close\r\n\r\n").startswith(
         b"HTTP/1.1 403"
     )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +14,15 @@ from fastapi import Response
 from kshot.errors import UserError
 from kshot.serving.faults import Conflict, Corrupt, MatchMissing, StillRunning, StoreFull, TooLarge
 from kshot.serving.http.keys import Caller
+from kshot.serving.http.line import Line
+from kshot.serving.http.plainly import as_json
 from kshot.serving.limits import Limits
-from kshot.serving.service import Service
+from kshot.serving.service import Asked, Service
 
 _PATIENCE = 10.0
-_ASKING, _TEACHING = 6, 4
+_ASKING, _TEACHING = 2, 4
+_LIGHT, _LARGE = 8, 200_000
+"""Inputs, and characters of one, of a request that is answered together with others."""
 
 
 class Desk:
@@ -34,10 +36,12 @@ class Desk:
         self.service, self.limits = service, limits
         self._asking = ThreadPoolExecutor(_ASKING, "kshot-ask")
         self._teaching = ThreadPoolExecutor(_TEACHING, "kshot-teach")
+        self._line = Line(service)
         self._running: dict[tuple[str, str], list[Any]] = {}
 
     def close(self) -> None:
         """Let the threads go when their work is done."""
+        self._line.close()
         self._asking.shutdown(wait=False)
         self._teaching.shutdown(wait=False)
 
@@ -45,6 +49,15 @@ class Desk:
         """The answer of a method that changes nothing."""
         work = partial(_answered, self._watched(method), given, named, 200)
         return await asyncio.get_running_loop().run_in_executor(self._asking, work)
+
+    async def predict(
+        self, tenant: str, model: str, inputs: list[Any], version: int | None = None
+    ) -> Response:
+        """The answer of the service's predict; small requests are answered together, in one thread."""
+        if len(inputs) > _LIGHT or any(isinstance(x, str) and len(x) > _LARGE for x in inputs):
+            return await self.ask(self.service.predict, tenant, model, inputs, version=version)
+        told = await self._line.answer(Asked(tenant, model, inputs, version, time.perf_counter()))
+        return Response(told, 200, media_type="application/json")
 
     async def study(self, method: Callable[..., Any], *given: Any, **named: Any) -> Response:
         """As `ask`, for what may take long."""
@@ -161,21 +174,3 @@ def _answered(
         if status == 201:
             response.headers["Location"] = f"/v1/models/{told['id']}"
     return response
-
-
-def as_json(value: Any) -> bytes:
-    """JSON bytes; what JSON has no number for becomes null."""
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, allow_nan=False).encode()
-    except ValueError:
-        return json.dumps(_finite(value), allow_nan=False).encode()
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {name: _finite(item) for name, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value

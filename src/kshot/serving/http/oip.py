@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kshot.errors import DataError
 from kshot.serving.http import bodies as b
-from kshot.serving.http.desk import Desk, as_json
+from kshot.serving.http.desk import Desk
 from kshot.serving.http.health import Readiness
+from kshot.serving.http.plainly import as_json
 from kshot.serving.service import Service
 
 _NUMBERS = ("FP64", "FP32", "FP16", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8")

@@ -18,14 +18,14 @@ def add_questions(app: FastAPI, desk: Desk, allowed: Any) -> None:
     @app.post("/v1/models/{model}/predict", response_model=b.Predicted)
     async def predict(model: b.ModelId, body: b.Inputs, tenant: str = predicts) -> Response:
         """Answer inputs with the newest version."""
-        return await desk.ask(service.predict, tenant, model, body.inputs)
+        return await desk.predict(tenant, model, body.inputs)
 
     @app.post("/v1/models/{model}/versions/{version}/predict", response_model=b.Predicted)
     async def predict_at(
         model: b.ModelId, version: b.Number, body: b.Inputs, tenant: str = predicts
     ) -> Response:
         """Answer inputs with a version."""
-        return await desk.ask(service.predict, tenant, model, body.inputs, version=version)
+        return await desk.predict(tenant, model, body.inputs, version)
 
     @app.post("/v1/models/{model}/explain", response_model=b.Reasons)
     async def explain(model: b.ModelId, body: b.OneInput, tenant: str = predicts) -> Response:

@@ -1,0 +1,362 @@
+"""What the service costs over HTTP, by an open-loop driver in a process of its own on the same two cores.
+
+python -m benchmarks.serving.over_http FOLDER adapt      teaching 25 texts, durable when answered
+python -m benchmarks.serving.over_http FOLDER predict    up to the knee, then at half of it
+python -m benchmarks.serving.over_http FOLDER beside     beside a plain FastAPI service with the same encoder and head
+python -m benchmarks.serving.over_http FOLDER cliff      identical, uniform and Zipf traffic over stored tasks
+python -m benchmarks.serving.over_http FOLDER mixed      requests of different tasks together against one by one
+python -m benchmarks.serving.over_http FOLDER start      from the command to ready, and from SIGTERM under load to gone
+
+FOLDER/few, FOLDER/thousand and FOLDER/many are filled by benchmarks.serving.fill with 10, 1,000 and 100,000 tasks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.rows import append
+from benchmarks.serving import load
+from benchmarks.serving.fill import BASE, EXAMPLES, SHOTS, SPEC, WAYS, base, model_name, sentences
+
+DATA = f"{WAYS} classes of {SHOTS} synthetic sentences, 384 features"
+REPEATS = 3
+TASKS = {"few": 10, "thousand": 1000, "many": 100_000}
+
+
+def row(what: str, protocol: str, values: list[float], unit: str, **more: Any) -> None:
+    """One row: the median of repeats, with the lowest and the highest."""
+    value, low, high = load.middle(values)
+    full = {"data": DATA, "regime": "inductive", "n_tasks": len(values), "seeds": [0], "unit": unit}
+    told = {"command": "python -m benchmarks.serving.over_http " + " ".join(["FOLDER", *sys.argv[2:]])}
+    append("serving", what=what, protocol=protocol, value=value, low=low, high=high, **full, **more)
+    fix_command(told["command"])
+    sys.stdout.write(f"{what}, {protocol}: {value:.3f} {unit} ({low:.3f} to {high:.3f})\n")
+    sys.stdout.flush()
+
+
+def fix_command(command: str) -> None:
+    """Name the command without this machine's folders, and with the package it lies in."""
+    from benchmarks.rows import RESULTS
+
+    path = RESULTS / "serving.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines[-1] = json.dumps({**json.loads(lines[-1]), "command": command})
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[tuple[int, Any]]:
+    """`kshot serve` on a folder: its port and process."""
+    port = load.free_port()
+    program = "from kshot.cli import main; main()"
+    words = ["serve", "--base", f"{BASE}={SPEC}", "--port", str(port), "--data-dir", str(folder)]
+    with load.running([sys.executable, "-c", program, *words], port) as process:
+        yield port, process
+
+
+def questions(draw: Callable[[], int]) -> Callable[[int], bytes]:
+    """Requests to predict one sentence with a drawn task."""
+    texts = sentences(2000, seed=7)
+    drawn = [draw() for _ in range(50_000)]
+    return lambda n: load.post(
+        f"/v1/models/{model_name(drawn[n % len(drawn)])}/predict", {"inputs": [texts[n % len(texts)]]}
+    )
+
+
+def shapes(tasks: int, seed: int = 0) -> dict[str, Callable[[], int]]:
+    """The three kinds of traffic."""
+    generator = random.Random(seed)
+    return {
+        "identical": lambda: 0,
+        "uniform": lambda: generator.randrange(tasks),
+        "Zipf 1.1": load.zipf(tasks, generator),
+    }
+
+
+def forward(count: int) -> float:
+    """Milliseconds (median) that the encoder alone takes for `count` sentences, in this process, one thread."""
+    torch.set_num_threads(1)
+    learner, texts = base(SPEC), sentences(3000, seed=5)
+    found = []
+    with torch.no_grad():
+        for k in range(0, len(texts) - count, count):
+            began = time.perf_counter()
+            learner.embed(learner.prepared(learner.encoder.read(texts[k : k + count])))
+            found.append(1000 * (time.perf_counter() - began))
+    return statistics.median(found[5:])
+
+
+def steady(port: int, make: Callable[[int], bytes], rate: float, seconds: float) -> load.Outcome:
+    """One run at a rate, told."""
+    outcome = asyncio.run(load.drive(port, make, rate=rate, seconds=seconds, warm=2.0))
+    sys.stdout.write(outcome.told() + "\n")
+    sys.stdout.flush()
+    return outcome
+
+
+def adapt(folder: Path) -> None:
+    """P1."""
+    alone = forward(EXAMPLES)
+    texts = sentences(EXAMPLES * 100, seed=3)
+    bodies = [
+        load.post("/v1/models", {"base": BASE, "examples": [
+            {"input": t, "label": f"intent {k % WAYS}"} for k, t in enumerate(texts[n : n + EXAMPLES])]})
+        for n in range(0, len(texts), EXAMPLES)
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory(dir=folder) as own, server(Path(own)) as (port, _):
+        runs = [steady(port, lambda n: bodies[n % len(bodies)], 10, 15) for _ in range(REPEATS)]
+    where = f"{SPEC}, {EXAMPLES} examples, durable, open loop at 10 a second"
+    for share, name in ((0.5, "p50"), (0.99, "p99")):
+        row(
+            f"adapt overhead, HTTP, {name}",
+            where,
+            [o.percentile(share) - alone for o in runs],
+            "ms",
+            forward_ms=alone,
+        )
+
+
+RATES = [100.0, 150.0, 200.0, 250.0, 300.0, 350.0, 400.0, 450.0, 500.0, 600.0, 700.0, 800.0]
+
+
+def predict(folder: Path) -> None:
+    """P2, and the knee of a plain service beside ours."""
+    alone = forward(1)
+    with server(folder / "few") as (port, process):
+        make = questions(shapes(10)["uniform"])
+        knee = load.knee(load.ramp(port, make, RATES, seconds=3))
+        asyncio.run(load.drive(port, make, rate=10, seconds=1))
+        ours = [steady(port, make, knee / 2, 8) for _ in range(REPEATS)]
+        memory = load.resident(process.pid)
+        waited = queue_seconds(port)
+    port = load.free_port()
+    with load.running([sys.executable, "-m", "benchmarks.serving.plain", str(port)], port):
+        other = load.knee(load.ramp(port, bare(), RATES, seconds=3))
+    where = f"{SPEC}, 10 tasks uniform, open loop at {knee / 2:.0f} a second, half of the knee"
+    extra = {
+        "forward_ms": alone,
+        "resident_mb": memory,
+        "queue_ms": 1000 * waited,
+        "wrong": sum(o.broken for o in ours),
+    }
+    for share, name in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99")):
+        row(
+            f"predict overhead, HTTP, {name}",
+            where,
+            [o.percentile(share) - alone for o in ours],
+            "ms",
+            **extra,
+        )
+        row(f"predict, HTTP, {name}", where, [o.percentile(share) for o in ours], "ms")
+    row("predict, HTTP, knee", f"{SPEC}, 10 tasks uniform", [knee], "per s")
+    row("predict, HTTP, plain FastAPI service, knee", f"{SPEC}, one task", [other], "per s")
+
+
+def bare() -> Callable[[int], bytes]:
+    """The same questions to a plain service."""
+    texts = sentences(2000, seed=7)
+    return lambda n: load.post("/predict", {"inputs": [texts[n % len(texts)]]})
+
+
+def beside(folder: Path, rate: float) -> None:
+    """What tenants, versions and durability cost: ours and a plain service in turn, at a rate that both sustain."""
+    plain = load.free_port()
+    with server(folder / "few") as (port, _), load.running([sys.executable, "-m", "benchmarks.serving.plain", str(plain)], plain):  # fmt: skip
+        make, found = questions(shapes(10)["uniform"]), [(load.Outcome(0, 0), load.Outcome(0, 0))][:0]
+        for _ in range(REPEATS):
+            found.append((steady(port, make, rate, 6), steady(plain, bare(), rate, 6)))
+    where = f"{SPEC}, open loop at {rate:.0f} a second"
+    for share, name in ((0.5, "p50"), (0.99, "p99")):
+        row(
+            f"predict, HTTP, plain FastAPI service, {name}",
+            where,
+            [p.percentile(share) for _, p in found],
+            "ms",
+        )
+        over = [o.percentile(share) - p.percentile(share) for o, p in found]
+        row(f"predict, HTTP, over a plain FastAPI service, {name}", where, over, "ms")
+
+
+def queue_seconds(port: int) -> float:
+    """Mean time that inputs waited for the encoder, from /metrics."""
+    import urllib.request
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        lines = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line[:1] != "#")
+    return float(lines["kshot_queue_seconds_sum"]) / float(lines["kshot_queue_seconds_count"])
+
+
+async def crowd(port: int, make: Callable[[int], bytes], clients: int, seconds: float) -> float:
+    """Answers a second to clients that each ask one question after the other: what the server can do."""
+    pool, done, place = load.Pool(port), 0, 0
+    end = time.perf_counter() + seconds
+
+    async def client() -> None:
+        nonlocal done, place
+        while time.perf_counter() < end:
+            place += 1
+            status, _ = await pool.ask(make(place))
+            if status != 200:
+                raise RuntimeError(f"status {status}")
+            done += 1
+
+    began = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(clients)))
+    pool.close()
+    return done / (time.perf_counter() - began)
+
+
+def cliff(folder: Path, rate: float) -> None:
+    """P3: two servers stand side by side and are asked in turn, so that both see the same machine."""
+    with server(folder / "few") as (few, _), server(folder / "thousand") as (some, _), server(folder / "many") as (many, process):  # fmt: skip
+        ports = {"few": few, "thousand": some, "many": many}
+        for kind in ("identical", "uniform", "Zipf 1.1"):
+            speed: dict[str, list[float]] = {name: [] for name in ports}
+            tails: dict[str, list[float]] = {name: [] for name in ports}
+            for seed in range(REPEATS):
+                for name, port in ports.items():
+                    make = questions(shapes(TASKS[name], seed)[kind])
+                    asyncio.run(crowd(port, make, 4, 0.5))
+                    speed[name].append(asyncio.run(crowd(port, make, 4, 2.0)))
+                    tails[name].append(steady(port, make, rate, 3).percentile(0.99))
+            cliff_rows(kind, rate, speed, tails, load.resident(process.pid))
+
+
+def cliff_rows(
+    kind: str, rate: float, speed: dict[str, list[float]], tails: dict[str, list[float]], memory: float
+) -> None:
+    """Figures of one kind of traffic, and how many tasks stand to ten."""
+    for name, tasks in TASKS.items():
+        where = f"{SPEC}, {kind} traffic, {tasks} tasks"
+        row("predict, HTTP, throughput", f"{where}, 4 clients", speed[name], "per s", resident_mb=memory)
+        row("predict, HTTP, p99", f"{where}, open loop at {rate:.0f} a second", tails[name], "ms")
+        if name != "few":
+            pairs = zip(speed[name], speed["few"], strict=True)
+            row("predict, HTTP, throughput, ratio", f"{where} to 10", [m / f for m, f in pairs], "x")
+            pairs = zip(tails[name], tails["few"], strict=True)
+            row(
+                "predict, HTTP, p99, ratio",
+                f"{where} to 10, at {rate:.0f} a second",
+                [m / f for m, f in pairs],
+                "x",
+            )
+
+
+def mixed() -> None:
+    """P5, at the service core: eight callers of eight tasks, encoded together and one by one, in turn."""
+    from kshot.commandline.sources import base_of
+    from kshot.serving import batcher
+    from kshot.serving.service import Service
+    from kshot.serving.store import Store
+
+    torch.set_num_threads(1)
+    words = sentences(2000, seed=7)
+    drawn = torch.rand(200, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    glyphs = base_of("glyphs")
+    pictures = [glyphs.encoder.to_json(image) for image in drawn]
+    kinds: dict[str, tuple[Any, list[Any]]] = {
+        SPEC: (base(SPEC), words),
+        "glyphs (Conv4, 28 x 28)": (glyphs, pictures),
+    }
+    for name, (learner, inputs) in kinds.items():
+        with tempfile.TemporaryDirectory() as folder:
+            service = Service(Store.at(Path(folder)), {"it": learner})
+            tasks = [
+                service.teach("local", "it", [{"input": x, "label": f"c{k % 5}"} for k, x in enumerate(inputs[n : n + 25])])["id"]
+                for n in range(8)
+            ]  # fmt: skip
+            found: dict[int, list[float]] = {1: [], 8: []}
+            for _ in range(2 * REPEATS):
+                for most in found:
+                    batcher._MOST = most
+                    found[most].append(together(service, tasks, inputs, 2.0))
+            service.close()
+        ratios = [m / o for m, o in zip(found[8], found[1], strict=True)]
+        row(
+            "predict, core, up to 8 requests encoded together to one by one",
+            f"{name}, 8 callers of 8 tasks",
+            ratios,
+            "x",
+        )
+
+
+def together(service: Any, tasks: list[str], inputs: list[Any], seconds: float) -> float:
+    """Answers a second to eight threads, each with a task of its own."""
+    end, counts = time.perf_counter() + seconds, [0] * len(tasks)
+
+    def ask(place: int) -> None:
+        while time.perf_counter() < end:
+            service.predict("local", tasks[place], [inputs[(counts[place] * 8 + place) % len(inputs)]])
+            counts[place] += 1
+
+    threads = [threading.Thread(target=ask, args=(place,)) for place in range(len(tasks))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / seconds
+
+
+def start(folder: Path, rate: float) -> None:
+    """P10."""
+    ready, gone, resets, lost = [], [], [], []
+    for _ in range(REPEATS):
+        with server(folder / "many") as (port, process):
+            ready.append(process.ready_seconds)
+            make = questions(shapes(100_000)["uniform"])
+
+            def stop(process: Any = process) -> None:
+                time.sleep(2.0)
+                began = time.perf_counter()
+                process.send_signal(signal.SIGTERM)
+                process.wait()
+                gone.append(time.perf_counter() - began)
+
+            stopper = threading.Thread(target=stop)
+            stopper.start()
+            outcome = asyncio.run(load.drive(port, make, rate=rate, seconds=8))
+            stopper.join()
+            resets.append(float(outcome.resets))
+            lost.append(float(outcome.statuses.get(500, 0) + outcome.statuses.get(503, 0)))
+    where = f"SQLite, 100000 tasks, {rate:.0f} requests a second go on meanwhile"
+    row("from the command to ready, with importing torch", "SQLite, 100000 tasks", ready, "s")
+    row("from SIGTERM to the end of the process", where, gone, "s")
+    row("connections reset while draining", where, resets, "")
+    row("answers 5xx while draining", where, lost, "")
+
+
+def main() -> None:
+    """Run one of the measurements."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("what", choices=("adapt", "predict", "beside", "cliff", "mixed", "start"))
+    parser.add_argument("--rate", type=float, default=100.0)
+    asked = parser.parse_args()
+    load.many_files()
+    if asked.what in ("adapt", "predict"):
+        {"adapt": adapt, "predict": predict}[asked.what](asked.folder)
+    elif asked.what == "mixed":
+        mixed()
+    else:
+        {"beside": beside, "cliff": cliff, "start": start}[asked.what](asked.folder, asked.rate)
+
+
+if __name__ == "__main__":
+    main()
