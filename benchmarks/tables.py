@@ -229,6 +229,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     ),
     "omniglot": omniglot,
     "glyphs": simple("glyphs"),
+    "store": simple("store", "what", "protocol"),
     "sinusoid": sinusoid,
     "one_shot_runs": simple("one_shot_runs"),
     "photos": simple("photos"),

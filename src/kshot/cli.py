@@ -12,6 +12,7 @@ from kshot.commandline import (
     calibration,
     catalogue,
     choosing,
+    database,
     explaining,
     forgetting,
     gathered,
@@ -112,7 +113,7 @@ for command in (
     app.command()(command)
 app.command()(serving.serve)
 app.add_typer(serving.keys, name="keys")
-app.add_typer(serving.db, name="db")
+app.add_typer(database.db, name="db")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A real browser for the page; where there is none its tests skip, and one line at the end says so."""
+"""A real browser for the page and a real PostgreSQL; where there is none its tests skip, and one line says so."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
+import postgres as server
 import pytest
+from postgres import Postgres
 
 _WITHOUT: list[str] = []
+_NO_POSTGRES: list[str] = []
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
@@ -42,9 +45,32 @@ def browser(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         opened.close()
 
 
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[Postgres | None]:
+    if server.programs() is None:
+        yield None
+        return
+    with server.running() as started:
+        yield started
+
+
+@pytest.fixture
+def postgres(request: pytest.FixtureRequest, _postgres: Postgres | None) -> Postgres:
+    """A running PostgreSQL on loopback, in a folder of its own."""
+    if _postgres is None:
+        _NO_POSTGRES.append(request.node.name)
+        pytest.skip("no PostgreSQL: install Debian's postgresql")
+    return _postgres
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say that the page was not tried."""
     if _WITHOUT:
         terminalreporter.write_line(
             "NOTE: the page was not tried in a browser; install chromium (apt-get install chromium) and playwright"
+        )
+    if _NO_POSTGRES:
+        terminalreporter.write_line(
+            f"NOTE: {len(_NO_POSTGRES)} tests of the store on PostgreSQL were skipped; install it (apt-get install "
+            "postgresql) or set KSHOT_POSTGRES to the folder of its programs"
         )

@@ -1,31 +1,58 @@
-"""Commands of the service: serve, keys, db."""
+"""Commands of the service: serve, keys."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kshot.commandline.output import guarded, say
 from kshot.errors import SettingError, need
 
+if TYPE_CHECKING:
+    from kshot.serving.service import Service
+    from kshot.serving.store import Store
+
 keys = typer.Typer(help="Keys of the service.", no_args_is_help=True)
-db = typer.Typer(help="The database of the service.", no_args_is_help=True)
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Folder of the store.")]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database", envvar="KSHOT_DATABASE", help="postgresql://... instead of a file in the folder."
+    ),
+]
+ArtifactsUrl = Annotated[
+    str | None,
+    typer.Option("--artifacts", envvar="KSHOT_ARTIFACTS", help="Where large blobs go: file:///..., s3://..."),
+]
 _HERE = ("127.0.0.1", "::1", "localhost")
 _LOCAL_NAMES = ("127.0.0.1", "[::1]", "localhost")
 
 
-def _service(folder: Path, bases: dict[str, Any]) -> Any:
-    for module in ("sqlalchemy", "fastapi", "uvicorn", "httptools", "prometheus_client", "pydantic_settings"):
+def open_store(folder: Path, database: str | None, artifacts: str | None) -> Store:
+    """The store of a folder, or of a database by URL.
+
+    Raises:
+        SettingError: its schema is older or newer, or the URL is of no database that is known.
+    """
+    for module in ("sqlalchemy", "cryptography", "fsspec"):
         need(module, "serve")
-    from kshot.serving.service import Service
     from kshot.serving.store import Store
 
-    return Service(Store.at(folder), bases)
+    return Store.at(folder, artifacts) if database is None else Store(database, artifacts)
+
+
+def _service(
+    folder: Path, bases: dict[str, Any], database: str | None = None, artifacts: str | None = None
+) -> Service:
+    for module in ("fastapi", "uvicorn", "httptools", "prometheus_client", "pydantic_settings"):
+        need(module, "serve")
+    from kshot.serving.service import Service
+
+    return Service(open_store(folder, database, artifacts), bases)
 
 
 @guarded
@@ -36,6 +63,11 @@ def serve(
     host: Annotated[str, typer.Option(help="Another than 127.0.0.1 needs keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Where to listen.")] = 8000,
     data_dir: DataDir = Path("kshot-data"),
+    database: DatabaseUrl = None,
+    artifacts: ArtifactsUrl = None,
+    keep_versions: Annotated[
+        int | None, typer.Option(min=1, help="Drop all but so many versions of each model at the start.")
+    ] = None,
     threads: Annotated[int, typer.Option(help="Processor threads of one encoding.")] = 1,
     log: Annotated[bool, typer.Option(help="Write a JSON line per request to standard error.")] = False,
 ) -> None:
@@ -49,8 +81,12 @@ def serve(
     from kshot.commandline import sources
 
     bases = {name: sources.base_of(spec) for name, spec in named(base or ["glyphs"])}
-    service = _service(data_dir, bases)
+    service = _service(data_dir, bases, database, artifacts)
     try:
+        from kshot.serving.service import space_left
+
+        service.store.keep_versions = keep_versions
+        service.store.sweep(space_left, orphans=False)
         with_keys = service.store.has_keys()
         if host not in _HERE and not with_keys:
             raise SettingError(
@@ -101,12 +137,13 @@ def create(
     tenant: str,
     scopes: Annotated[str, typer.Option(help="Of read, predict, adapt, admin.")] = "read,predict,adapt",
     data_dir: DataDir = Path("kshot-data"),
+    database: DatabaseUrl = None,
 ) -> None:
     """Make a key for a tenant and show it, once.
 
     Example:  kshot keys create acme --data-dir data
     """
-    service = _service(data_dir, {})
+    service = _service(data_dir, {}, database)
     from kshot.serving.http import make_key
 
     say(make_key(service, tenant, scopes))
@@ -131,26 +168,14 @@ def list_keys(data_dir: DataDir = Path("kshot-data")) -> None:
 
 @keys.command("revoke")
 @guarded
-def revoke(prefix: str, data_dir: DataDir = Path("kshot-data")) -> None:
+def revoke(prefix: str, data_dir: DataDir = Path("kshot-data"), database: DatabaseUrl = None) -> None:
     """Revoke the key that starts with these 11 characters.
 
     Example:  kshot keys revoke ks_Ab3dEf9h
     """
-    service = _service(data_dir, {})
+    service = _service(data_dir, {}, database)
     count = service.store.revoke(prefix)
     service.close()
     if not count:
         raise SettingError(f"no key starts with {prefix!r}; give the first 11 characters")
     say(f"{count} key revoked.")
-
-
-@db.command("backup")
-@guarded
-def backup(out: Path, data_dir: DataDir = Path("kshot-data")) -> None:
-    """Copy the database whole, also while it is served.
-
-    Example:  kshot db backup copy.db --data-dir data
-    """
-    service = _service(data_dir, {})
-    say(f"Written: {service.store.backup(out)}")
-    service.close()

@@ -85,7 +85,7 @@ class Blobs:
             return None
         sealed = self.fetched(row.data, row.features_artifact)
         return packing.unpack_features(
-            unseal(row.secret, sealed, "features", row.model, row.block, fingerprint)
+            unseal(row.block_secret, sealed, "features", row.model, row.block, fingerprint)
         )
 
     def cached(self, owner: Row[Any], row: Row[Any]) -> tuple[tuple[int, ...], Tensor]:

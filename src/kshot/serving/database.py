@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import re
 import secrets
 import threading
 import time
@@ -26,7 +27,7 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 _GATHER = 128
 _TRIES = 4
-_PAGE = 8192
+_PAGE = 16384
 _FULL = ("full", "disk I/O error", "No space", "unable to open", "readonly")
 _FULL_STATES = {"53100", "53200", "58030"}
 _CORRUPT_STATES = {"XX001", "XX002"}
@@ -47,7 +48,12 @@ class Database:
         self.sqlite = url.startswith("sqlite")
         more: dict[str, Any] = {"pool_size": 20, "max_overflow": 40}
         if not self.sqlite:
-            more = {"pool_size": 8, "max_overflow": 24, "pool_pre_ping": True}
+            more = {
+                "pool_size": 8,
+                "max_overflow": 24,
+                "pool_pre_ping": True,
+                "connect_args": {"client_encoding": "utf8"},
+            }
         self.engine: Engine = create_engine(url, **more)
         if self.sqlite:
             event.listen(self.engine, "connect", _pragmas)
@@ -158,6 +164,36 @@ class Database:
                     connection.exec_driver_sql(statement)
         except DBAPIError as cause:
             raise fault(cause) from cause
+
+    def rewrite(self, table: str) -> None:
+        """PostgreSQL: write a table anew, so that old versions of its rows are in no file of it any more.
+
+        Raises:
+            Busy: an old transaction still sees them.
+        """
+        for _ in range(100):
+            if self._rewritten(table):
+                return
+            time.sleep(0.1)
+        raise Busy(f"an old transaction still sees overwritten rows of {table}; end it, then forget again")
+
+    def _rewritten(self, table: str) -> bool:
+        held: list[str] = []
+
+        def heard(said: Any) -> None:
+            held.append(said.message_detail or "")
+
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            raw: Any = connection.connection.dbapi_connection
+            raw.add_notice_handler(heard)
+            try:
+                connection.exec_driver_sql(f"VACUUM (FULL, VERBOSE) {table}")
+            except DBAPIError as cause:
+                raise fault(cause) from cause
+            finally:
+                raw.remove_notice_handler(heard)
+        # "N dead row versions cannot be removed yet", in the server's language: the number comes first
+        return all(found[0] == "0" for detail in held if (found := re.findall(r"\d+", detail)))
 
     def purge_log(self) -> None:
         """SQLite: what was overwritten leaves the write-ahead log too.

@@ -99,37 +99,47 @@ _OWN = and_(MODELS.c.tenant == bindparam("tenant"), MODELS.c.id == bindparam("mo
 MODEL_QUERY = MODELS_QUERY.where(_OWN)
 
 
+_BLOCK_SLOTS = SLOTS.alias("block_slots")
+
+
 def _one(condition: Any) -> Any:
-    """Model, key, version and state in one row."""
-    return (
-        select(
-            MODELS, MODELS.c.id.label("model"), _SECRET, VERSIONS.c.version.label("number"),
-            VERSIONS.c.base.label("version_base"), VERSIONS.c.fingerprint, VERSIONS.c.body,
-            STATES.c.data.label("state"), STATES.c.artifact.label("state_artifact"),
-        )
-        .join_from(MODELS, SLOTS, SLOTS.c.slot == MODELS.c.slot)
-        .join(VERSIONS, and_(VERSIONS.c.model == MODELS.c.id, condition, VERSIONS.c.tenant == MODELS.c.tenant))
-        .outerjoin(STATES, and_(STATES.c.model == MODELS.c.id, STATES.c.version == VERSIONS.c.version))
-        .where(_OWN)
+    """A version with its model, all blocks of that, and their features on the version's base: a row a block."""
+    features = and_(
+        FEATURES.c.model == EXAMPLES.c.model,
+        FEATURES.c.block == EXAMPLES.c.block,
+        FEATURES.c.fingerprint == VERSIONS.c.fingerprint,
+    )
+    columns = (
+        MODELS, MODELS.c.id.label("model"), _SECRET, VERSIONS.c.version.label("number"),
+        VERSIONS.c.base.label("version_base"), VERSIONS.c.fingerprint, VERSIONS.c.body,
+        STATES.c.model.label("kept_state"), EXAMPLES.c.block, EXAMPLES.c.labels,
+        _BLOCK_SLOTS.c.secret.label("block_secret"), FEATURES.c.data, FEATURES.c.artifact.label("features_artifact"),
     )  # fmt: skip
+    return (
+        select(*columns)
+        .join_from(MODELS, SLOTS, SLOTS.c.slot == MODELS.c.slot)
+        .join(
+            VERSIONS, and_(VERSIONS.c.model == MODELS.c.id, condition, VERSIONS.c.tenant == MODELS.c.tenant)
+        )
+        .outerjoin(STATES, and_(STATES.c.model == MODELS.c.id, STATES.c.version == VERSIONS.c.version))
+        .outerjoin(EXAMPLES, and_(EXAMPLES.c.model == MODELS.c.id, EXAMPLES.c.tenant == MODELS.c.tenant))
+        .outerjoin(_BLOCK_SLOTS, _BLOCK_SLOTS.c.slot == EXAMPLES.c.slot)
+        .outerjoin(FEATURES, features)
+        .where(_OWN)
+        .order_by(EXAMPLES.c.block)
+    )
 
 
 NEWEST_QUERY, VERSION_QUERY = (
     _one(VERSIONS.c.version == MODELS.c.version),
     _one(VERSIONS.c.version == bindparam("number")),
 )
+STATE_QUERY = select(STATES).where(
+    STATES.c.model == bindparam("model"),
+    STATES.c.tenant == bindparam("tenant"),
+    STATES.c.version == bindparam("version"),
+)
 _MINE = and_(EXAMPLES.c.tenant == bindparam("tenant"), EXAMPLES.c.model == bindparam("model"))
-BLOCKS_QUERY = (
-    select(
-        EXAMPLES.c.model, EXAMPLES.c.block, EXAMPLES.c.labels, _SECRET,
-        FEATURES.c.data, FEATURES.c.artifact.label("features_artifact"),
-    )
-    .join_from(EXAMPLES, SLOTS, SLOTS.c.slot == EXAMPLES.c.slot)
-    .outerjoin(FEATURES, and_(
-        FEATURES.c.model == EXAMPLES.c.model, FEATURES.c.block == EXAMPLES.c.block,
-        FEATURES.c.fingerprint == bindparam("fingerprint")))
-    .where(_MINE).order_by(EXAMPLES.c.block)
-)  # fmt: skip
 INPUTS_QUERY = (
     select(EXAMPLES, _SECRET)
     .join_from(EXAMPLES, SLOTS, SLOTS.c.slot == EXAMPLES.c.slot)
@@ -151,6 +161,13 @@ def versions_query(tenant: str, model: str) -> Select[Any]:
     """All versions of a model, rising, each with the model's key."""
     own = (VERSIONS.c.tenant == tenant, VERSIONS.c.model == model)
     return _BODY.where(*own).order_by(VERSIONS.c.version)
+
+
+def on_base_query(base: str, but: str) -> Select[Any]:
+    """Models whose newest version is on a base, with another fingerprint than `but`."""
+    newest = and_(VERSIONS.c.model == MODELS.c.id, VERSIONS.c.version == MODELS.c.version)
+    query = select(MODELS.c.tenant, MODELS.c.id).join_from(MODELS, VERSIONS, newest)
+    return query.where(VERSIONS.c.base == base, VERSIONS.c.fingerprint != but)
 
 
 def about_of(row: Row[Any]) -> dict[str, Any]:

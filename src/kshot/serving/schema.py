@@ -2,6 +2,9 @@
 
 What tells anything of an example is sealed (see `sealing`): labels, inputs, features, states, class names, model
 names, answers of idempotency keys. The sealing keys are in a table of their own, so forgetting is overwriting one.
+
+SQLite keeps tables of short rows by their keys, without an index beside them: a cold read is a few pages fewer. Long
+rows would make such a tree deep, so theirs are ordinary.
 """
 
 from __future__ import annotations
@@ -45,6 +48,7 @@ MODELS = Table(
     Column("next", Integer, nullable=False), Column("slot", BigInteger, nullable=False),
     Column("about", LargeBinary, nullable=False), Column("made", Float, nullable=False),
     Index("models_of", "tenant", "id"),
+    sqlite_with_rowid=False,
 )  # fmt: skip
 """`next`: the number of the next example. `about`: the sealed name."""
 
@@ -54,6 +58,7 @@ VERSIONS = Table(
     Column("tenant", String(64), nullable=False), Column("base", String(64), nullable=False),
     Column("fingerprint", String(64), nullable=False), Column("body", LargeBinary, nullable=False),
     Column("made", Float, nullable=False),
+    sqlite_with_rowid=False,
 )  # fmt: skip
 """`body`: space and numbers of the examples, sealed by the model's key."""
 
@@ -86,6 +91,7 @@ ANSWERS = Table(
     Column("tenant", String(64), primary_key=True), Column("key", String(200), primary_key=True),
     Column("model", String(32), nullable=False), Column("answer", LargeBinary, nullable=False),
     Column("made", Float, nullable=False), Index("answers_of", "model"),
+    sqlite_with_rowid=False,
 )  # fmt: skip
 """First answers by idempotency key, with the request's digest, sealed by the model's key."""
 

@@ -320,13 +320,19 @@ class Service:
         mark = (key, _digest("rebase", model, base, match)) if key else None
         if mark and (found := self.store.answered(tenant, *mark)) is not None:
             return dict(json.loads(found))
-        learner = self.tasks.base(base)
+        self.tasks.base(base)
         before = self.store.version(tenant, model)
         _matching(match, before.version)
-        moved = self.moved(tenant, before, base)
-        version = self._version(model, before.version.version + 1, base, moved)
-        told = self._put(tenant, version, None, moved, before, mark)
-        if (features := _features(learner, moved.embedded)) is not None:
+        return self.put_moved(tenant, before, base, self.moved(tenant, before, base), mark)
+
+    def put_moved(
+        self, tenant: str, before: Stored, base: str, task: Adapted, mark: tuple[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Store what `moved` made as a new version. Raises Conflict where the model has changed since `before`."""
+        model = before.version.model
+        version = self._version(model, before.version.version + 1, base, task)
+        told = self._put(tenant, version, None, task, before, mark)
+        if (features := _features(task.learner, task.embedded)) is not None:
             kept = dict(zip(version.numbers, features, strict=True))
             self.store.put_features(tenant, model, version.fingerprint, kept)
         return told

@@ -17,17 +17,18 @@ from torch import Tensor
 
 from kshot.serving import packing, upgrading
 from kshot.serving.artifacts import Artifacts
+from kshot.serving.checking import Checking
 from kshot.serving.client_keys import ClientKeys
 from kshot.serving.copying import Copying
 from kshot.serving.database import Database
 from kshot.serving.faults import Conflict, Corrupt, NotFound, ServingError
 from kshot.serving.packing import Block
 from kshot.serving.rows import (
-    BLOCKS_QUERY,
     INPUTS_QUERY,
     MODEL_QUERY,
     MODELS_QUERY,
     NEWEST_QUERY,
+    STATE_QUERY,
     VERSION_QUERY,
     Draft,
     Stored,
@@ -38,18 +39,19 @@ from kshot.serving.rows import (
     joined_features,
     missing,
     new_slot,
+    on_base_query,
     seal_body,
     unseal_body,
     versions_query,
 )
-from kshot.serving.schema import ANSWERS, EXAMPLES, FEATURES, MODELS, STATES, VERSIONS
+from kshot.serving.schema import ANSWERS, EXAMPLES, FEATURES, MODELS, SLOTS, STATES, VERSIONS
 from kshot.serving.sealing import new_key, seal, unseal
 from kshot.serving.upkeep import Upkeep
 
 __all__ = ["Block", "Store", "Stored", "Version"]
 
 
-class Store(ClientKeys, Copying, Upkeep):
+class Store(ClientKeys, Copying, Checking, Upkeep):
     """Models of tenants.
 
     Args:
@@ -186,12 +188,32 @@ class Store(ClientKeys, Copying, Upkeep):
         self.database.change(work)
 
     def put_many(self, tenant: str, made: Sequence[tuple[Version, Block]]) -> None:
-        """Store first versions of new models in one transaction: a door for filling a store."""
+        """Store first versions of new models, all in one transaction: a door for filling a store.
+
+        Raises:
+            Conflict: one of the models is there already.
+        """
         drafts = [self._draft(tenant, version, block, None, None) for version, block in made]
 
         def work(connection: Connection) -> None:
-            for draft in drafts:
-                self._insert(connection, draft, "", None)
+            secrets = [secret for draft in drafts for secret in (draft.secret, draft.own)]
+            query = insert(SLOTS).returning(SLOTS.c.slot, sort_by_parameter_order=True)
+            slots = connection.execute(query, [{"secret": secret} for secret in secrets]).scalars().all()
+            models = [
+                {
+                    "id": draft.version.model, "tenant": tenant, "slot": slot, "about": _about("", draft),
+                    "made": time.time(), "base": draft.version.base, "version": draft.version.version, "next": draft.next,
+                }
+                for draft, slot in zip(drafts, slots[::2], strict=True)
+            ]  # fmt: skip
+            connection.execute(insert(MODELS), models)
+            connection.execute(insert(VERSIONS), [draft.rows["version"] for draft in drafts])
+            examples = zip(drafts, slots[1::2], strict=True)
+            connection.execute(
+                insert(EXAMPLES), [{"slot": slot, **d.rows["examples"]} for d, slot in examples]
+            )
+            if kept := [draft.rows["features"] for draft in drafts if "features" in draft.rows]:
+                connection.execute(insert(FEATURES), kept)
 
         self.database.change(work)
 
@@ -217,14 +239,11 @@ class Store(ClientKeys, Copying, Upkeep):
 
     def _insert(self, connection: Connection, draft: Draft, name: str, before: Stored | None) -> None:
         version, tenant = draft.version, draft.tenant
-        about = seal(
-            draft.secret, name.encode(), "name", version.model, tenant, version.version, version.base
-        )
         values = {"base": version.base, "version": version.version, "next": draft.next}
         if before is None:
             slot = new_slot(connection, draft.secret)
             connection.execute(insert(MODELS).values(
-                id=version.model, tenant=tenant, slot=slot, about=about, made=time.time(), **values))  # fmt: skip
+                id=version.model, tenant=tenant, slot=slot, about=_about(name, draft), made=time.time(), **values))  # fmt: skip
         else:
             about = self._about_moved(connection, draft, before)
             moved = connection.execute(update(MODELS).where(
@@ -249,8 +268,7 @@ class Store(ClientKeys, Copying, Upkeep):
             raise NotFound(f"no model {version.model}")
         if found.slot != before.slot or found.version != before.version.version:
             raise Conflict(f"model {version.model} is no longer at version {before.version.version}; read it again")  # fmt: skip
-        name = about_of(found)["name"].encode()
-        return seal(draft.secret, name, "name", version.model, tenant, version.version, version.base)
+        return _about(about_of(found)["name"], draft)
 
     # reading
 
@@ -296,6 +314,17 @@ class Store(ClientKeys, Copying, Upkeep):
             query = query.where(MODELS.c.tenant == tenant)
         return self.database.read(lambda connection: int(connection.execute(query).scalar_one()))
 
+    def on_base(self, base: str, but: str, after: str, limit: int) -> list[tuple[str, str]]:
+        """Tenant and id of up to `limit` models behind the id `after` whose newest version is on this base, but not
+        on its weights with the fingerprint `but`. For who moves the whole store."""
+        query = on_base_query(base, but).where(MODELS.c.id > after).order_by(MODELS.c.id).limit(limit)
+        return [(row.tenant, row.id) for row in self.database.read(lambda c: c.execute(query).all())]
+
+    def count_on(self, base: str, but: str) -> int:
+        """How many models `on_base` lists in all."""
+        query = select(func.count()).select_from(on_base_query(base, but).subquery())
+        return self.database.read(lambda connection: int(connection.execute(query).scalar_one()))
+
     def versions(self, tenant: str, model: str) -> list[int]:
         """Numbers of the versions there are, rising."""
         query = select(VERSIONS.c.version).where(VERSIONS.c.tenant == tenant, VERSIONS.c.model == model)
@@ -314,38 +343,43 @@ class Store(ClientKeys, Copying, Upkeep):
             NotFound: no such model or version. Corrupt: a stored byte changed.
         """
         asked = {"tenant": tenant, "model": model, "number": number}
+        query = NEWEST_QUERY if number is None else VERSION_QUERY
 
         def work(connection: Connection) -> Any:
-            top = connection.execute(NEWEST_QUERY if number is None else VERSION_QUERY, asked).first()
-            if top is None:
-                return missing(connection, tenant, model, number)
-            found = {**asked, "fingerprint": top.fingerprint}
-            return top, connection.execute(BLOCKS_QUERY, found).all()
+            rows = connection.execute(query, asked).all()
+            if not rows:
+                return missing(connection, tenant, model, number), None
+            if rows[0].kept_state is None:
+                return rows, None
+            return rows, connection.execute(STATE_QUERY, {**asked, "version": rows[0].number}).first()
 
         return self._stored(tenant, *self.database.read(work))
 
-    def _stored(self, tenant: str, top: Row[Any], blocks: Sequence[Row[Any]]) -> Stored:
+    def _stored(self, tenant: str, rows: Sequence[Row[Any]], kept: Row[Any] | None) -> Stored:
+        top = rows[0]
         about_of(top)
         version = unseal_body(top)
         numbers: list[int] = []
         labels: list[Any] = []
-        kept = []
-        for row in blocks:
-            sealed = unseal(row.secret, row.labels, "labels", row.model, row.block, tenant)
+        parts = []
+        for row in rows:
+            if row.block_secret is None:
+                raise Corrupt(f"model {version.model} lacks examples or their key; restore a backup")
+            sealed = unseal(row.block_secret, row.labels, "labels", row.model, row.block, tenant)
             own, told = packing.unpack_labels(sealed)
             numbers += own
             labels += told
-            kept.append(self.features_of(row, top.fingerprint))
+            parts.append(self.features_of(row, top.fingerprint))
         if numbers != list(version.numbers):
             place = {n: p for p, n in enumerate(numbers)}
             if not place.keys() >= set(version.numbers):
                 lost = sorted(set(version.numbers) - place.keys())[:3]
                 raise Corrupt(f"model {version.model} lacks its examples {lost}; restore a backup")
             labels = [labels[place[n]] for n in version.numbers]
-        joined = joined_features(version.numbers, [part for part in kept if part is not None])
+        joined = joined_features(version.numbers, [part for part in parts if part is not None])
         state = None
-        if top.state is not None or top.state_artifact is not None:
-            sealed = self.fetched(top.state, top.state_artifact)
+        if kept is not None:
+            sealed = self.fetched(kept.data, kept.artifact)
             state = unseal(top.secret, sealed, "state", version.model, version.version, version.fingerprint)
         return Stored(version, labels, joined, state, int(top.next), int(top.slot), bytes(top.secret))
 
@@ -376,3 +410,10 @@ class Store(ClientKeys, Copying, Upkeep):
         except ServingError:
             return False
         return True
+
+
+def _about(name: str, draft: Draft) -> bytes:
+    """A model's name, sealed for its newest version."""
+    version = draft.version
+    place = (version.model, draft.tenant, version.version, version.base)
+    return seal(draft.secret, name.encode(), "name", *place)

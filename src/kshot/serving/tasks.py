@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -69,6 +69,7 @@ class Tasks:
         self._observed = observed or Observed()
         self.fingerprints = {name: fingerprint(base) for name, base in bases.items()}
         self._cache: OrderedDict[tuple[str, str, int, int], tuple[Adapted, int]] = OrderedDict()
+        self._models: Counter[tuple[str, str]] = Counter()
         self._held = 0
         self._lock = threading.Lock()
 
@@ -84,16 +85,18 @@ class Tasks:
         The cache is asked by the model's sealing key too, so what was forgotten, here or in another process, is never
         answered from.
         """
-        newest, slot = self.store.head(tenant, model)
-        number = newest if version is None else version
-        place = (tenant, model, number, slot)
-        with self._lock:
-            if place in self._cache:
-                self._cache.move_to_end(place)
-                self._observed.cache_hits.inc()
-                return self._cache[place][0], number
+        if (tenant, model) in self._models:  # else nothing of it is kept, and one look at the store is enough
+            newest, slot = self.store.head(tenant, model)
+            number = newest if version is None else version
+            place = (tenant, model, number, slot)
+            with self._lock:
+                if place in self._cache:
+                    self._cache.move_to_end(place)
+                    self._observed.cache_hits.inc()
+                    return self._cache[place][0], number
         self._observed.cache_misses.inc()
-        stored = self.store.version(tenant, model, number)
+        stored = self.store.version(tenant, model, version)
+        number = stored.version.version
         task = self.of(tenant, stored)
         self._keep((tenant, model, number, stored.slot), task)
         return task, number
@@ -109,7 +112,7 @@ class Tasks:
         """Keep nothing of a model."""
         with self._lock:
             for place in [p for p in self._cache if p[:2] == (tenant, model)]:
-                self._held -= self._cache.pop(place)[1]
+                self._gone(place, self._cache.pop(place)[1])
 
     def of(self, tenant: str, stored: Stored) -> Adapted:
         """A version as a value. Features or a state that are not kept are made again, and kept."""
@@ -179,8 +182,16 @@ class Tasks:
             if place not in self._cache:
                 self._cache[place] = (task, size)
                 self._held += size
+                self._models[place[:2]] += 1
             while self._held > _ROOM and len(self._cache) > 1:
-                self._held -= self._cache.popitem(last=False)[1][1]
+                oldest, (_, weight) = self._cache.popitem(last=False)
+                self._gone(oldest, weight)
+
+    def _gone(self, place: tuple[str, str, int, int], size: int) -> None:
+        self._held -= size
+        self._models[place[:2]] -= 1
+        if not self._models[place[:2]]:
+            del self._models[place[:2]]
 
 
 def keeps(learner: Learner, embedded: Embedded) -> bool:

@@ -73,7 +73,7 @@ def _make(connection: Connection) -> None:
     connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": REVISION})
 
 
-def _run(connection: Connection, before: str | None) -> None:
+def _run(connection: Connection, before: str | None, to: str = "head") -> None:
     config = need("alembic.config", "serve").Config()
     command = need("alembic.command", "serve")
     config.set_main_option("script_location", "kshot.serving:migrations")
@@ -83,4 +83,4 @@ def _run(connection: Connection, before: str | None) -> None:
         names = set(inspect(connection).get_table_names())
         if "alembic_version" not in names:
             command.stamp(config, "0001")
-    command.upgrade(config, "head")
+    command.upgrade(config, to)

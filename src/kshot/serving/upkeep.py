@@ -86,7 +86,7 @@ class Upkeep(Blobs):
         if self.database.sqlite:
             self.database.purge_log()
         else:
-            self.database.alone(f"VACUUM (FULL) {SLOTS.name}")
+            self.database.rewrite(SLOTS.name)
 
     def empty_trash(self) -> None:
         """Delete artifacts that no row names any more."""
@@ -97,14 +97,19 @@ class Upkeep(Blobs):
             self.artifacts.drop(name)
         self.database.change(lambda c: c.execute(delete(TRASH).where(TRASH.c.artifact.in_(names))).rowcount)
 
-    def sweep(self, left: Left) -> dict[str, int]:
-        """Apply what is to be kept: old answers, old versions, artifacts without a row. Tells how many went."""
+    def sweep(self, left: Left, *, orphans: bool = True) -> dict[str, int]:
+        """Apply what is to be kept: old answers, old versions, artifacts without a row. Tells how many went.
+
+        Args:
+            orphans: also look through all artifacts; without it this is quick enough for a start.
+        """
         old = time.time() - self.keep_answers
         gone = {"answers": self.database.change(
             lambda c: int(c.execute(delete(ANSWERS).where(ANSWERS.c.made < old)).rowcount))}  # fmt: skip
         gone["versions"] = self._old_versions(left)
-        gone["artifacts"] = self._orphans()
-        self.purge()
+        gone["artifacts"] = self._orphans() if orphans else 0
+        if gone["versions"]:
+            self.purge()
         return gone
 
     def _old_versions(self, left: Left) -> int:

@@ -54,14 +54,14 @@ def _make() -> None:
         "models", sa.Column("id", text(32), primary_key=True), sa.Column("tenant", text(64), nullable=False),
         sa.Column("base", text(64), nullable=False), sa.Column("version", number, nullable=False),
         sa.Column("next", number, nullable=False), sa.Column("slot", slot, nullable=False),
-        sa.Column("about", blob, nullable=False), sa.Column("made", sa.Float, nullable=False),
+        sa.Column("about", blob, nullable=False), sa.Column("made", sa.Float, nullable=False), sqlite_with_rowid=False,
     )  # fmt: skip
     op.create_index("models_of", "models", ["tenant", "id"])
     op.create_table(
         "versions", sa.Column("model", text(32), primary_key=True), sa.Column("version", number, primary_key=True),
         sa.Column("tenant", text(64), nullable=False), sa.Column("base", text(64), nullable=False),
         sa.Column("fingerprint", text(64), nullable=False), sa.Column("body", blob, nullable=False),
-        sa.Column("made", sa.Float, nullable=False),
+        sa.Column("made", sa.Float, nullable=False), sqlite_with_rowid=False,
     )  # fmt: skip
     op.create_table(
         "examples", sa.Column("model", text(32), primary_key=True), sa.Column("block", number, primary_key=True),
@@ -80,7 +80,7 @@ def _make() -> None:
     op.create_table(
         "answers", sa.Column("tenant", text(64), primary_key=True), sa.Column("key", text(200), primary_key=True),
         sa.Column("model", text(32), nullable=False), sa.Column("answer", blob, nullable=False),
-        sa.Column("made", sa.Float, nullable=False),
+        sa.Column("made", sa.Float, nullable=False), sqlite_with_rowid=False,
     )  # fmt: skip
     op.create_index("answers_of", "answers", ["model"])
     op.create_table("trash", sa.Column("artifact", text(64), primary_key=True))
