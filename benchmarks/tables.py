@@ -92,6 +92,8 @@ def pivot(
 def pooled(several: list[Row]) -> str:
     """Mean of rows of different seeds; the half interval is the mean of theirs, for the seeds share test tasks."""
     value = statistics.fmean(r["value"] for r in several)
+    if any(r["low"] is None for r in several):
+        return f"{value:.2f}"
     half = statistics.fmean((r["high"] - r["low"]) / 2 for r in several)
     return f"{value:.2f} ± {half:.2f}"
 
@@ -222,6 +224,16 @@ _COURSE = {
     "after": "accuracy after learning again, %, watched",
     "new task adopted": "new task adopted, % of relearned",
 }  # fmt: skip
+_ENTITIES = {
+    "kshot": "entities", "spans, whatever their type": "entities, spans whatever their type",
+    "token ProtoNet, frozen": "token ProtoNet, frozen MiniLM",
+    "token ProtoNet, meta-trained": "token ProtoNet, meta-trained projection",
+    "token ProtoNet, meta-trained, sees capitals": "token ProtoNet, meta-trained projection with surface",
+    "gain over the best of them": "gain over token ProtoNet, frozen MiniLM",
+    "published: gliner_medium-v2.1": "published, other protocol: gliner_medium-v2.1, zero-shot",
+    "published: gliner_xxl-v2.5": "published, other protocol: gliner_xxl-v2.5, zero-shot",
+    "published: NuNER Zero": "published, other protocol: NuNER Zero, zero-shot",
+}  # fmt: skip
 FOUR = {name: name for name in ("5w1s", "5w5s", "20w1s", "20w5s")}
 TABLES: dict[str, Callable[[], list[str]]] = {
     "serving_http": simple(
@@ -257,6 +269,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "bandits": simple("bandits", "what", "data"),
     "answers": simple("answers", "what", "data", "protocol"),
     "routing": routing,
+    "entities": pivot("entities", ("data",), _ENTITIES),
+    "entities_speed": simple("entities", "what", "data", "protocol", where=lambda row: "speed" in row["what"]),
     "few_texts": few_texts,
     "text_unknown": simple("refusals", "what", "data", "protocol", where=lambda row: "AUROC" in row["what"]),
     "asked": pivot(
