@@ -151,9 +151,16 @@ def why(task: Adapted, question: Question, html: Path | None, as_json: bool) -> 
     )  # fmt: skip
 
 
-def _example(task: Adapted, name: str) -> tuple[str, Any]:
+def _example(task: Adapted, name: str) -> tuple[str, list[Any], list[Any]]:
+    """An example's text, its named spans, and those without a name."""
     place = task.ids.index(name)
-    return task.inputs[place], [span for span in task.targets[place] if span[2] is not None]
+    spans = task.targets[place]
+    return task.inputs[place], [s for s in spans if s[2] is not None], [s for s in spans if s[2] is None]
+
+
+def _shown_example(task: Adapted, name: str) -> str:
+    one, spans, unnamed = _example(task, name)
+    return marked_html(one, spans, task.space.labels, unnamed)  # type: ignore[attr-defined]
 
 
 def entities_page(task: Adapted, one: str, found: Explanation) -> str:
@@ -169,7 +176,7 @@ def entities_page(task: Adapted, one: str, found: Explanation) -> str:
     for piece in found.pieces:
         place = piece.place
         shown = [
-            f"<p class='note'>{100 * e.contribution:+.1f} points</p>{marked_html(*_example(task, e.id), labels)}"
+            f"<p class='note'>{100 * e.contribution:+.1f} points</p>{_shown_example(task, e.id)}"
             for e in piece.evidence[:_EVIDENCE]
         ]
         said = f"probability {100 * piece.probability:.0f} %. The marked texts that decided it, the strongest first:"
