@@ -221,11 +221,11 @@ async def crowd(port: int, make: Callable[[int], bytes], clients: int, seconds: 
     return done / (time.perf_counter() - began)
 
 
-def cliff(folder: Path, rate: float) -> None:
+def cliff(folder: Path, rate: float, kinds: list[str]) -> None:
     """P3: two servers stand side by side and are asked in turn, so that both see the same machine."""
     with server(folder / "few") as (few, _), server(folder / "thousand") as (some, _), server(folder / "many") as (many, process):  # fmt: skip
         ports = {"few": few, "thousand": some, "many": many}
-        for kind in ("identical", "uniform", "Zipf 1.1"):
+        for kind in kinds:
             speed: dict[str, list[float]] = {name: [] for name in ports}
             tails: dict[str, list[float]] = {name: [] for name in ports}
             for seed in range(REPEATS):
@@ -258,9 +258,8 @@ def cliff_rows(
 
 
 def mixed() -> None:
-    """P5, at the service core: eight callers of eight tasks, encoded together and one by one, in turn."""
+    """P5, at the service core: requests of eight tasks, eight together and one by one, in turn."""
     from kshot.commandline.sources import base_of
-    from kshot.serving import batcher
     from kshot.serving.service import Service
     from kshot.serving.store import Store
 
@@ -281,10 +280,10 @@ def mixed() -> None:
                 for n in range(8)
             ]  # fmt: skip
             found: dict[int, list[float]] = {1: [], 8: []}
+            together(service, tasks, inputs, 8, 0.5)
             for _ in range(2 * REPEATS):
                 for most in found:
-                    batcher._MOST = most
-                    found[most].append(together(service, tasks, inputs, 2.0))
+                    found[most].append(together(service, tasks, inputs, most, 2.0))
             service.close()
         ratios = [m / o for m, o in zip(found[8], found[1], strict=True)]
         row(
@@ -295,21 +294,19 @@ def mixed() -> None:
         )
 
 
-def together(service: Any, tasks: list[str], inputs: list[Any], seconds: float) -> float:
-    """Answers a second to eight threads, each with a task of its own."""
-    end, counts = time.perf_counter() + seconds, [0] * len(tasks)
+def together(service: Any, tasks: list[str], inputs: list[Any], most: int, seconds: float) -> float:
+    """Answers a second to requests of eight tasks in turn, `most` of them at a time, as the server's line takes them."""
+    from kshot.serving.service import Asked
 
-    def ask(place: int) -> None:
-        while time.perf_counter() < end:
-            service.predict("local", tasks[place], [inputs[(counts[place] * 8 + place) % len(inputs)]])
-            counts[place] += 1
-
-    threads = [threading.Thread(target=ask, args=(place,)) for place in range(len(tasks))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(counts) / seconds
+    begun, done = time.perf_counter(), 0
+    while time.perf_counter() < begun + seconds:
+        batch = [
+            Asked("local", tasks[n % len(tasks)], [inputs[n % len(inputs)]]) for n in range(done, done + most)
+        ]
+        if any(isinstance(one, Exception) for one in service.predict_many(batch)):
+            raise RuntimeError("a question was not answered")
+        done += most
+    return done / (time.perf_counter() - begun)
 
 
 def start(folder: Path, rate: float) -> None:
@@ -348,14 +345,17 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("what", choices=("adapt", "predict", "beside", "cliff", "mixed", "start"))
     parser.add_argument("--rate", type=float, default=100.0)
+    parser.add_argument("--kind", action="append", choices=("identical", "uniform", "Zipf 1.1"))
     asked = parser.parse_args()
     load.many_files()
     if asked.what in ("adapt", "predict"):
         {"adapt": adapt, "predict": predict}[asked.what](asked.folder)
     elif asked.what == "mixed":
         mixed()
+    elif asked.what == "cliff":
+        cliff(asked.folder, asked.rate, asked.kind or ["identical", "uniform", "Zipf 1.1"])
     else:
-        {"beside": beside, "cliff": cliff, "start": start}[asked.what](asked.folder, asked.rate)
+        {"beside": beside, "start": start}[asked.what](asked.folder, asked.rate)
 
 
 if __name__ == "__main__":
