@@ -287,8 +287,8 @@ def mixed() -> None:
             service.close()
         ratios = [m / o for m, o in zip(found[8], found[1], strict=True)]
         row(
-            "predict, core, up to 8 requests encoded together to one by one",
-            f"{name}, 8 callers of 8 tasks",
+            "predict, core, throughput of 8 requests together to one by one",
+            f"{name}, requests of 8 tasks in turn",
             ratios,
             "x",
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
+import socket
 import sys
 import time
 from types import FrameType
@@ -20,6 +22,7 @@ _HEAD_BYTES = 64 * 1024
 _KEEP_ALIVE = 65
 _QUIET = 0.5
 _AFTER = 4
+_DOOR = 0.3
 
 
 def serve(app: App, host: str, port: int) -> None:
@@ -73,6 +76,14 @@ class Draining(uvicorn.Server):
             idle = not self._gate.inside and now - max(self._told, self._gate.last) > _QUIET
             self.should_exit |= idle or now - self._told > self._seconds
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the door first, and let those in it ask: a connection that is dropped with a request on its way is
+        reset."""  # fmt: skip
+        for listener in self.servers:
+            listener.close()
+        await asyncio.sleep(_DOOR)
+        await super().shutdown(sockets)
 
 
 class Watched(HttpToolsProtocol):
