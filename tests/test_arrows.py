@@ -15,7 +15,7 @@ ROOT = Path(kshot.__file__).parent
 FLOORS: dict[str, int] = {
     "errors": 1, "seeds": 1, "client": 1,
     "tasks": 2, "encoders": 2, "heads": 2, "adaptation": 2, "engine": 2, "storage": 2, "tracking": 2,
-    "data": 3, "learners": 3,
+    "data": 3, "learners": 3, "exporting": 3,
     "bundles": 4, "trust": 4, "training": 4, "evaluation": 4, "explanation": 4,
     "tuning": 5, "serving": 5, "testing": 5,
     "vision": 5, "text": 5, "recommend": 5, "control": 5, "tabular": 5,

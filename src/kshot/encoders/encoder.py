@@ -7,10 +7,12 @@ import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from kshot.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -19,6 +21,20 @@ Prepared = Any
 """Inputs as the network takes them: a tensor [n, ...], or a list of n tensors of unequal size."""
 Read = Any
 """Inputs as read: a tensor [n, ...], or a list of n tensors or strings; nothing is lost yet."""
+
+
+class GraphInput(NamedTuple):
+    """An input of an exported graph.
+
+    Attributes:
+        name: as in the graph. shape: without the first axis, which counts inputs; None where a length is free.
+        dtype: its number type. meaning: what belongs into it, in a sentence.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: torch.dtype
+    meaning: str
 
 
 class Encoder(nn.Module, ABC):
@@ -54,6 +70,25 @@ class Encoder(nn.Module, ABC):
     def to_json(self, item: Any) -> Any:
         """One input in raw form as the JSON value that `from_json` takes."""
         return item.tolist() if isinstance(item, Tensor) else item
+
+    def graph_inputs(self) -> list[GraphInput]:
+        """What an exported graph of this encoder takes, see `kshot.exporting`.
+
+        Raises:
+            UnsupportedError: it is not made of tensor operations alone.
+        """
+        raise UnsupportedError(
+            f"{self.kind} encoders are not made of tensor operations alone, so no graph of them can be written; export "
+            "the head with inputs='features' and compute features by kshot, or serve the task by kshot serve"
+        )
+
+    def from_graph(self, *inputs: Tensor) -> Tensor:
+        """What `prepare` gives, from the inputs of an exported graph."""
+        raise NotImplementedError
+
+    def to_graph(self, read: Read) -> list[Tensor]:
+        """The inputs of an exported graph for inputs as read: what is done outside of the graph."""
+        raise NotImplementedError
 
     def join(self, parts: Sequence[Any]) -> Any:
         """Prepared inputs of several sets in one; an encoder of inputs of unequal length pads or lists them."""

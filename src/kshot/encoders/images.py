@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kshot.encoders.encoder import Encoder, Read
+from kshot.encoders.encoder import Encoder, GraphInput, Read
 from kshot.encoders.pictures import picture_tensor, png, read_picture
 from kshot.encoders.sizes import check_scale, whole
 from kshot.errors import DataError, SettingError
@@ -73,6 +73,17 @@ class ImageEncoder(Encoder):
 
     def prepare(self, inputs: Read) -> Float[Tensor, "n {self.channels} {self.size} {self.size}"]:
         return self._normalise(self.fitted(inputs))
+
+    def graph_inputs(self) -> list[GraphInput]:
+        kind = "grey" if self.channels == 1 else "red, green, blue"
+        meaning = f"values in 0..1 ({kind}), resized to {self.size} x {self.size}, bilinear with antialias; not normalised"
+        return [GraphInput("images", (self.channels, self.size, self.size), torch.float32, meaning)]
+
+    def from_graph(self, *inputs: Tensor) -> Tensor:
+        return self._normalise(inputs[0])
+
+    def to_graph(self, read: Read) -> list[Tensor]:
+        return [self.fitted(read).float()]
 
     def fitted(self, inputs: Read) -> Float[Tensor, "n {self.channels} {self.size} {self.size}"]:
         """Raw form to the encoder's channels and size, [n, channels, size, size] in 0..1, not yet normalised."""

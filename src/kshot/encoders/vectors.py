@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kshot.encoders.encoder import Encoder, Read
+from kshot.encoders.encoder import Encoder, GraphInput, Read
 from kshot.encoders.images import ImageEncoder
 from kshot.encoders.sizes import check_scale, whole, whole_numbers
 from kshot.errors import DataError, SettingError
@@ -66,6 +66,16 @@ class VectorEncoder(Encoder):
         weight = next(self.parameters(), None)
         rows: Tensor = inputs if weight is None else inputs.to(weight.dtype)
         return (rows - rows.new_tensor(self.mean)) / rows.new_tensor(self.std) if self.mean else rows
+
+    def graph_inputs(self) -> list[GraphInput]:
+        return [GraphInput("rows", (self.inputs,), torch.float32, "rows of numbers as they are, not scaled")]
+
+    def from_graph(self, *inputs: Tensor) -> Tensor:
+        rows = inputs[0]
+        return (rows - rows.new_tensor(self.mean)) / rows.new_tensor(self.std) if self.mean else rows
+
+    def to_graph(self, read: Read) -> list[Tensor]:
+        return [(torch.stack(read) if isinstance(read, list) else read).float()]
 
     def from_json(self, value: Any) -> Tensor:
         row: Tensor = self.read([value])[0]

@@ -64,7 +64,10 @@ class BayesianLinearHead(Head):
             return self.log_scale.exp() * mean
         precision = self.log_precision.exp()
         cross = x @ state["support"].T / precision
-        reduced = (cross * solve_positive(state["kernel"], cross.T).T).sum(1)
+        solved = (
+            cross @ state["inverse"] if "inverse" in state else solve_positive(state["kernel"], cross.T).T
+        )
+        reduced = (cross * solved).sum(1)
         variance = x.square().sum(1) / precision - reduced + self.log_noise.exp()
         return mean, variance.clamp(min=1e-12).unsqueeze(1).expand_as(mean)
 

@@ -55,7 +55,7 @@ class KernelRidgeHead(Head):
 
     def _prior(self, state: State, features: Tensor) -> Tensor:
         if "mean" in state:
-            return state["mean"].expand(len(features), -1)
+            return state["mean"].expand(features.shape[0], -1)
         scale = self.log_scale.exp() / features.shape[1]
         return -scale * squared_distances(features, state["prototypes"])
 

@@ -519,6 +519,21 @@ class Adapted:
         worse = ask(task).worse_than(ask(self)) if self.golden else ()
         return Rebased(task, before, task.check(task.inputs, task.targets), worse)
 
+    def export(self, path: str | Path, *, inputs: str = "raw") -> Path:
+        """Write encoder and adapted head as an ONNX file that runs without kshot and without PyTorch.
+
+        Args:
+            path: a file; the suffix .onnx is the custom.
+            inputs: "raw": what the encoder takes (see `kshot.exporting`); "features": the graph is the head alone.
+
+        Raises:
+            UnsupportedError: an encoder or learner of which no graph can be written, or one that answers otherwise
+                than the task. MissingExtraError: the extra `export` is not installed.
+        """
+        from kshot.exporting import write_onnx
+
+        return write_onnx(self, Path(path), inputs=inputs)
+
     def save(self, path: str | Path, *, include_base: bool = False) -> Path:
         """Write the task: its examples, settings, and its base's name and fingerprint.
 

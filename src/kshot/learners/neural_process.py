@@ -77,10 +77,10 @@ class NeuralProcess(Learner):
         """A `Gaussian` [m, dims], or scores [m, classes]."""
         r = state["r"]
         if self.dims:
-            mu, s = self.g(torch.cat([inputs, r.expand(len(inputs), -1)], 1)).chunk(2, 1)
+            mu, s = self.g(torch.cat([inputs, r.expand(inputs.shape[0], -1)], 1)).chunk(2, 1)
             return Gaussian(mu, (FLOOR + (1 - FLOOR) * F.softplus(s)).square())
         each = torch.cat([r, r.mean(0, keepdim=True).expand_as(r)], 1)
-        m, k = len(inputs), len(r)
+        m, k = inputs.shape[0], len(r)
         pairs = [inputs[:, None].expand(m, k, inputs.shape[1]), each[None].expand(m, k, each.shape[1])]
         scores: Tensor = self.g(torch.cat(pairs, 2)).squeeze(2)
         return scores

@@ -77,7 +77,7 @@ def reasons(task: Adapted, embedded: Tensor) -> dict[str, Any]:
 
 def _nearest(task: Adapted, embedded: Tensor) -> list[dict[str, Any]]:
     """Examples by the distance of their features, the nearest first; empty where features are no vectors."""
-    if task.embedded.ndim != 2:
+    if not isinstance(task.embedded, Tensor) or task.embedded.ndim != 2:
         return []
     far = torch.cdist(embedded.double(), task.embedded.double())[0]
     order = torch.argsort(far, stable=True)[:_SHOWN].tolist()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kshot import storage
 from kshot.errors import DataError
+from kshot.exporting import onnx_bytes
 from kshot.learners import Adapted, Learner
 from kshot.learners.given import each_class, space_of
 from kshot.learners.records import task_record
@@ -296,6 +297,10 @@ class Service:
     def bundle(self, tenant: str, model: str) -> bytes:
         """The newest version as a .kshot file with its base inside, for `kshot.load`."""
         return storage.pack(*task_record(self.task(tenant, model, None)[0], include_base=True))
+
+    def onnx(self, tenant: str, model: str) -> bytes:
+        """The newest version as an ONNX file. Raises UnsupportedError where no graph of it can be written."""
+        return onnx_bytes(self.task(tenant, model, None)[0])
 
     def rename(self, tenant: str, model: str, name: str, *, match: int | None = None) -> dict[str, Any]:
         """Give a model another name. Raises NotFound, Conflict."""

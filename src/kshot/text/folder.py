@@ -8,16 +8,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional as F
 
+from kshot.encoders.encoder import GraphInput
 from kshot.encoders.sizes import whole
 from kshot.errors import DataError, SettingError, UnsupportedError, need
 from kshot.text.bert import Bert, load_weights
 from kshot.text.low_rank import LowRank
 from kshot.text.places import find
-from kshot.text.windows import WindowedText
+from kshot.text.windows import WindowedText, pool
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -86,6 +89,31 @@ class TextModel(WindowedText):
     def config(self) -> dict[str, Any]:
         room = {"rank": self.rank, "blocks": self.blocks} if self.rank else {}
         return {"source": self.source, **super().config(), **room}
+
+    def graph_inputs(self) -> list[GraphInput]:
+        rule = f"of the tokenizer beside the weights ({self.source}), at most {self.length} with special ones"
+        return [
+            GraphInput("input_ids", (None,), torch.long, f"token ids {rule}, padded at the end"),
+            GraphInput("attention_mask", (None,), torch.long, "1 where a token is, 0 where padding is"),
+        ]
+
+    def from_graph(self, *inputs: Tensor) -> Tensor:
+        ids, mask = inputs
+        return F.normalize(pool(self.hidden(ids, mask).float(), mask, self.pooling), dim=1)
+
+    def to_graph(self, read: Any) -> list[Tensor]:
+        windows = [self.windows(text)[0] for text in read]
+        long = next((text for text, own in zip(read, windows, strict=True) if len(own) > 1), None)
+        if long is not None:
+            raise UnsupportedError(
+                f"{long[:40]!r}... is longer than the {self.length} tokens that a graph sees at once; kshot takes windows "
+                "of it and their mean: use shorter texts, or ask kshot"
+            )
+        longest = max(len(own[0]) for own in windows)
+        ids, mask = torch.zeros(2, len(read), longest, dtype=torch.long)
+        for row, (own,) in enumerate(windows):
+            ids[row, : len(own)], mask[row, : len(own)] = torch.tensor(own), 1
+        return [ids, mask]
 
     def hidden(
         self, ids: Int[Tensor, "n t"], mask: Int[Tensor, "n t"]
