@@ -107,6 +107,7 @@ def test_the_bundled_base_with_temperature_and_unknown(drawn: tuple[Adapted, Ten
 def test_the_file_says_what_it_is(drawn: tuple[Adapted, Tensor], file: Path) -> None:
     model = onnx.load(file)
     onnx.checker.check_model(model)
+    assert str(Path(kshot.__file__).parent).encode() not in file.read_bytes()
     about = json.loads({p.key: p.value for p in model.metadata_props}["kshot"])
     assert about["space"]["labels"] == ["glyph 0", "glyph 1", "glyph 2"]
     assert about["inputs"][0]["shape"] == ["n", 1, 28, 28]

@@ -34,7 +34,7 @@ class Site:
         bases = {"glyphs": base, "texts": kshot.text.classifier("hash:ngram")}
         self.service = Service(Store.at(folder), bases)
         app = create_app(self.service, keys=keys)
-        self.server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+        self.server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="on"))
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
         while not self.server.started:

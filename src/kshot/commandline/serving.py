@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import threading
+import time
+import urllib.request
+import webbrowser
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -70,6 +75,7 @@ def serve(
     ] = None,
     threads: Annotated[int, typer.Option(help="Processor threads of one encoding.")] = 1,
     log: Annotated[bool, typer.Option(help="Write a JSON line per request to standard error.")] = False,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Serve bases over HTTP: post examples, get a model, ask it. Open http://127.0.0.1:8000 to teach by hand.
 
@@ -102,9 +108,27 @@ def serve(
         app = create_app(service, keys=with_keys, hosts=None if with_keys else _LOCAL_NAMES)
         who = "keys are needed" if with_keys else "for this machine alone, without keys"
         say(f"kshot serves {', '.join(service.bases)} at http://{host}:{port} ({who}); Ctrl-C stops it")
+        if open_page:
+            open_soon(f"http://{host if host in _HERE else '127.0.0.1'}:{port}")
         server.serve(app, host, port)
     finally:
         service.close()
+
+
+def open_soon(address: str, patience: float = 30.0) -> threading.Thread:
+    """Open a browser at an address as soon as it answers; without a browser nothing happens."""
+
+    def wait() -> None:
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/livez", timeout=2):
+                webbrowser.open(address)
+                return
+            time.sleep(0.1)
+
+    started = threading.Thread(target=wait, name="kshot-open", daemon=True)
+    started.start()
+    return started
 
 
 def named(bases: list[str]) -> list[tuple[str, str]]:

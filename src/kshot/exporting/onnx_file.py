@@ -114,6 +114,8 @@ def _describe(model: Any, task: Adapted, graph: TaskGraph) -> None:
         "examples": len(task),
     }  # fmt: skip
     need("onnx", "export").helper.set_model_props(model, {"kshot": json.dumps(about)})
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]  # where on this machine the tracer stood is nobody's business
     model.producer_name, model.producer_version, model.doc_string = (
         "kshot",
         __version__,

@@ -30,7 +30,11 @@ export class Answers {
     try {
       while (this.waiting && this.input !== null && this.lesson.model) {
         this.waiting = false;
-        await this.once(this.input);
+        await this.once(this.input).catch(async (cause) => {
+          if (cause.status !== 429 && cause.status !== 503) throw cause;
+          await new Promise((go) => { setTimeout(go, 500); }); // asked too often while drawing: the newest input is asked again
+          this.waiting = true;
+        });
       }
     } catch (cause) {
       this.fail(cause);

@@ -176,6 +176,7 @@ async function choose(name) {
 }
 
 function restart(base) {
+  $("toast").hidden = true; // its buttons are about the model before
   lesson.reset(base);
   input = null;
   setUp();
