@@ -123,6 +123,15 @@ def _describe(model: Any, task: Adapted, graph: TaskGraph) -> None:
     )
 
 
+def _embedded(task: Adapted, graph: TaskGraph) -> Any:
+    """What the task makes of the examples that the graph is asked; kept features may be rounded (see `serving`)."""
+    if not graph.raw:
+        return task.embedded[:_ASKED]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whoever taught the task has heard what is odd about its examples
+        return task.embed(task.inputs[:_ASKED])
+
+
 def _compare(task: Adapted, graph: TaskGraph, blob: bytes) -> None:
     """Ask the task's own examples of ONNX Runtime and of the task."""
     runtime = need("onnxruntime", "export")
@@ -138,7 +147,7 @@ def _compare(task: Adapted, graph: TaskGraph, blob: bytes) -> None:
         raise UnsupportedError(
             f"ONNX Runtime cannot run this task ({reason(cause)}); use kshot serve"
         ) from cause
-    answer = task.decode(task.outputs(task.embedded[:_ASKED]))
+    answer = task.answer_embedded(_embedded(task, graph))
     wanted = answer.probabilities if isinstance(task.space, Classes) else answer.values
     ours = found[graph.names.index("probabilities" if isinstance(task.space, Classes) else "values")]
     scale = 1.0 if isinstance(task.space, Classes) else max(float(np.abs(wanted).max()), 1.0)
