@@ -29,7 +29,7 @@ _BLOCK = 4096
 """Units judged at a time."""
 _EACH, _ALWAYS = 2, 40
 """Spans that pass the judge for each unit and besides, before what the support says is asked."""
-_LEAST = -4.0
+_LEAST = -2.0
 """Log-odds under which a span is no candidate."""
 _LONGEST_EVER = 100
 """Units of the longest span that a support can teach."""

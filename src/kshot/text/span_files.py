@@ -26,6 +26,7 @@ def read_spans(path: str | Path) -> Examples:
     Raises:
         DataError: no such file, or a line that cannot be read; it is named.
 
+    >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> path = folder / "people.conll"
     >>> _ = path.write_text("Ada\\tB-person\\nwrote\\tO\\n")
@@ -94,6 +95,7 @@ def write_spans(path: str | Path, texts: Sequence[str], spans: Sequence[Iterable
     Raises:
         DataError: another ending, or spans that IOB2 cannot say.
 
+    >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> path = write_spans(folder / "people.iob", ["Ada wrote"], [[(0, 3, "person")]])
     >>> path.read_text()
