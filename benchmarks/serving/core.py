@@ -117,7 +117,7 @@ def density(folder: Path, spec: str) -> None:
     ask = asking(service, tasks)
     timed(ask, 20)
     before = memory()
-    timed(ask, 20_000)
+    timed(ask, 5_000)
     grown = memory() - before
     service.close()
     row(
@@ -126,7 +126,7 @@ def density(folder: Path, spec: str) -> None:
         [size / (tasks * EXAMPLES * 384 * 2)],
         "x",
     )
-    row("memory after 20,000 uniform questions", f"{tasks} tasks, beyond the first 20", [grown], "MiB")
+    row("memory after 5,000 uniform questions", f"{tasks} tasks, beyond the first 20", [grown], "MiB")
 
 
 def asking(service: Service, tasks: int, seed: int = 0) -> Callable[[int], Any]:
@@ -187,7 +187,7 @@ def _told(spec: str, tasks: int, callers: int, found: dict[str, list[tuple[float
 
 
 def start(folder: Path, spec: str) -> None:
-    """From the store's opening to the first answer, pages cold; the base is loaded before."""
+    """From the opening of the store to the first answer, pages cold; the base is loaded before."""
     learner = base(spec)
     seconds = []
     for _ in range(ROUNDS):
