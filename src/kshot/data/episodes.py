@@ -69,30 +69,33 @@ class Episodes:
         return Classes(tuple(self.pool.classes[c] for c in classes))
 
     def sample_batch(self, count: int, generator: torch.Generator) -> list[Task]:
-        """`count` tasks; for an n-way k-shot sampler over memory by one index operation."""
+        """`count` tasks; for an n-way k-shot sampler over memory by one index operation each for support and query."""
         if not isinstance(self.sampler, NWayKShot) or not self.pool.in_memory:
             return [self.sample(generator) for _ in range(count)]
-        classes, places = self.sampler.draw_batch(torch.tensor(self.pool.sizes), count, generator)
+        classes, places = self.sampler.draw_batch(self.pool.counts, count, generator)
         rows = self.pool.table[classes.unsqueeze(-1), places]
-        inputs = self.pool.inputs[rows.flatten()]
-        if self.transform is not None:
-            inputs = self.transform(inputs, generator)
-        return self._tasks(inputs.reshape(*rows.shape, *inputs.shape[1:]), classes)
-
-    def _tasks(self, inputs: Tensor, classes: Tensor) -> list[Task]:
-        shots = self.sampler.shots  # type: ignore[attr-defined]
-        ways, queries = inputs.shape[1], inputs.shape[2] - shots
-        space = Classes(tuple(range(ways)))
-        own = torch.arange(ways)
+        own = torch.arange(rows.shape[1])
+        space, shots = Classes(tuple(own.tolist())), self.sampler.shots
+        # targets are the same in all tasks, and inputs are views of two tensors
+        targets = [own.repeat_interleave(n) for n in (shots, rows.shape[2] - shots)]
+        labels = [self.pool.classes[c] for c in classes.flatten().tolist()]
+        names = ["/".join(map(str, labels[k : k + len(own)])) for k in range(0, len(labels), len(own))]
+        halves = (half.unbind() for half in self._halves(rows, shots, generator))
         return [
-            Task(
-                space,
-                Examples(inputs[t, :, :shots].flatten(0, 1), own.repeat_interleave(shots)),
-                Examples(inputs[t, :, shots:].flatten(0, 1), own.repeat_interleave(queries)),
-                name="/".join(str(self.pool.classes[c]) for c in classes[t].tolist()),
-            )
-            for t in range(len(inputs))
+            Task(space, Examples(support, targets[0]), Examples(query, targets[1]), name=name)
+            for support, query, name in zip(*halves, names, strict=True)
         ]
+
+    def _halves(self, rows: Tensor, shots: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Inputs of support and query, [tasks, examples, ...], of rows of the pool [tasks, ways, shots + queries]."""
+        parts = rows[:, :, :shots], rows[:, :, shots:]
+        if self.transform is None:
+            # index_select copies an example at once where indexing copies it number by number
+            found = [self.pool.inputs.index_select(0, part.flatten()) for part in parts]
+            return found[0].unflatten(0, (len(rows), -1)), found[1].unflatten(0, (len(rows), -1))
+        inputs = self.transform(self.pool.inputs[rows.flatten()], generator)
+        inputs = inputs.reshape(*rows.shape, *inputs.shape[1:])
+        return inputs[:, :, :shots].flatten(1, 2), inputs[:, :, shots:].flatten(1, 2)
 
 
 @dataclass(frozen=True)

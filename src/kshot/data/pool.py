@@ -51,6 +51,11 @@ class Pool:
         return [len(m) for m in self.members]
 
     @cached_property
+    def counts(self) -> Tensor:
+        """`sizes` as a tensor [classes]."""
+        return torch.tensor(self.sizes)
+
+    @cached_property
     def table(self) -> Tensor:
         """Rows of the pool by class and place, [classes, largest class], padded with 0."""
         return torch.nn.utils.rnn.pad_sequence(self.members, batch_first=True)

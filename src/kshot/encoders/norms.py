@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from kshot.encoders.batch_statistics import batch_norm
 from kshot.errors import SettingError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         if policy.name == "module":
             return super().forward(x)
         if policy.name == "batch" and policy.weights is None:
-            return F.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
+            return batch_norm(x, self.weight, self.bias, self.eps)
         if policy.name == "replay":
             mean, variance = policy.kept[policy.place]
             policy.place += 1

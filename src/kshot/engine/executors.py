@@ -1,4 +1,4 @@
-"""Many tasks from code written for one: a loop that accumulates, or vmap(grad).
+"""Many tasks from code written for one: a loop that accumulates, threads that share a batch, or vmap(grad).
 
 Meta-gradients are always taken per task and then averaged. Differentiating *through* vmap gives
 silently wrong second-order gradients with fused norm layers, so that composition does not exist here.
@@ -7,7 +7,10 @@ silently wrong second-order gradients with fused norm layers, so that compositio
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,12 +18,16 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.utils import _pytree as tree
 
+from kshot.engine.layouts import laid_out, lay_out
 from kshot.errors import SettingError
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-EXECUTORS = ("auto", "loop", "vmap")
+EXECUTORS = (
+    "auto", "loop", "loop:channels_first", "loop:channels_last", "threads", "threads:channels_first",
+    "threads:channels_last", "vmap",
+)  # fmt: skip
 LossOf = Callable[[Any], Tensor]
 _NUMBERS = 2**24
 """Numbers of parameters and inputs in one vmap call."""
@@ -37,26 +44,41 @@ def accumulate(
 
     Args:
         loss: one task (a tree of tensors) to a scalar, by way of `module`'s parameters.
-        executor: "loop" (memory flat in the number of tasks), "vmap" (fast for small networks), or
-            "auto": vmap for several equal-shaped tasks of a module without convolutions, else loop.
+        executor: "loop" (memory flat in the number of tasks), "threads" (as many as torch has, each with one
+            task at a time), "vmap" (fast for small networks), or "auto": vmap for several equal-shaped tasks
+            of a module without convolutions, else loop. ":channels_first" or ":channels_last" behind loop and
+            threads lays images and weights out so. `choose` finds the fastest by measuring.
         chunk: tasks per vmap call; by default all whose gradients fit into 64 MB, and at least 32.
+
+    >>> layer = nn.Linear(1, 1, bias=False)
+    >>> _ = nn.init.ones_(layer.weight)
+    >>> tasks = [torch.ones(2, 1), 3 * torch.ones(2, 1)]
+    >>> accumulate(layer, lambda x: layer(x).sum(), tasks, executor="loop").item(), layer.weight.grad.item()
+    (4.0, 4.0)
     """
     if executor not in EXECUTORS:
         raise SettingError(f"executor is {executor!r}; choose one of {', '.join(EXECUTORS)}")
     if executor == "auto":
         executor = "vmap" if _suits_vmap(module, tasks) else "loop"
-    if executor == "vmap":
+    kind, _, layout = executor.partition(":")
+    if layout:
+        lay_out(module, layout)
+        tasks = [laid_out(task, layout) for task in tasks]
+    if kind != "loop" and len(tasks) > 1:
         try:
-            return _by_vmap(module, loss, tasks, chunk or _chunk(module, tasks[0]))
+            if kind == "threads":
+                return by_threads(module, loss, tasks)
+            return by_vmap(module, loss, tasks, chunk or _chunk(module, tasks[0]))
         except (RuntimeError, ValueError) as cause:
             reason = str(cause).splitlines()[0]
             warnings.warn(
-                f"vmap cannot run this model ({reason}); the loop does", FallbackWarning, stacklevel=2
+                f"{kind} cannot run this model ({reason}); the loop does", FallbackWarning, stacklevel=2
             )
-    return _by_loop(loss, tasks)
+    return by_loop(loss, tasks)
 
 
-def _by_loop(loss: LossOf, tasks: Sequence[Any]) -> Float[Tensor, ""]:
+def by_loop(loss: LossOf, tasks: Sequence[Any]) -> Float[Tensor, ""]:
+    """One task after the other; memory is that of one."""
     values = []
     for task in tasks:
         value = loss(task) / len(tasks)
@@ -65,7 +87,43 @@ def _by_loop(loss: LossOf, tasks: Sequence[Any]) -> Float[Tensor, ""]:
     return torch.stack(values).sum()
 
 
-def _by_vmap(module: nn.Module, loss: LossOf, tasks: Sequence[Any], chunk: int) -> Float[Tensor, ""]:
+def by_threads(module: nn.Module, loss: LossOf, tasks: Sequence[Any]) -> Float[Tensor, ""]:
+    """As many threads as torch has, each with a single one of torch's; memory is that of one task a thread.
+
+    Thread k takes every kth task and sums in order, and sums are added in order: the same bits every time.
+
+    Raises:
+        RuntimeError: the loss changes buffers or draws random numbers, so that the order of tasks would matter.
+    """
+    count = min(torch.get_num_threads(), len(tasks))
+    _check_order_is_free(module, loss, tasks[0])
+    parameters = [p for p in module.parameters() if p.requires_grad]
+
+    def share(first: int) -> tuple[list[Tensor | None], Tensor]:
+        torch.set_num_threads(1)
+        sums: list[Tensor | None] = [None] * len(parameters)
+        values = []
+        for task in tasks[first::count]:
+            value = loss(task) / len(tasks)
+            found = torch.autograd.grad(value, parameters, allow_unused=True)
+            sums = [_added(own, new) for own, new in zip(sums, found, strict=True)]
+            values.append(value.detach())
+        return sums, torch.stack(values).sum()
+
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            shares = list(pool.map(share, range(count)))
+    finally:
+        torch.set_num_threads(before)
+    for sums, _ in shares:
+        for p, own in zip(parameters, sums, strict=True):
+            p.grad = _added(p.grad, own)
+    return torch.stack([value for _, value in shares]).sum()
+
+
+def by_vmap(module: nn.Module, loss: LossOf, tasks: Sequence[Any], chunk: int) -> Float[Tensor, ""]:
+    """`chunk` equal-shaped tasks at once; memory is that of all of a chunk."""
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     caller = _Caller(module, loss)
 
@@ -102,6 +160,14 @@ class _Caller(nn.Module):
         return self.loss(task)
 
 
+def alike(tasks: Sequence[Any]) -> bool:
+    """Are all tasks trees of tensors of the same shapes?"""
+    leaves = [tree.tree_leaves(task) for task in tasks]
+    if not all(isinstance(leaf, Tensor) for each in leaves for leaf in each):
+        return False
+    return len({tuple(leaf.shape for leaf in each) for each in leaves}) == 1
+
+
 def _stack(tasks: Sequence[Any]) -> Any:
     return tree.tree_map(lambda *leaves: torch.stack(leaves), *tasks)
 
@@ -115,6 +181,48 @@ def _chunk(module: nn.Module, task: Any) -> int:
 
 
 def _suits_vmap(module: nn.Module, tasks: Sequence[Any]) -> bool:
-    shapes = {tuple(tuple(leaf.shape) for leaf in tree.tree_leaves(task)) for task in tasks}
     heavy = (nn.modules.conv._ConvNd, nn.RNNBase)
-    return len(tasks) > 1 and len(shapes) == 1 and not any(isinstance(m, heavy) for m in module.modules())
+    return len(tasks) > 1 and alike(tasks) and not any(isinstance(m, heavy) for m in module.modules())
+
+
+_FREE: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
+
+
+def _check_order_is_free(module: nn.Module, loss: LossOf, task: Any) -> None:
+    """Look once whether a loss leaves traces: then threads would give other numbers from run to run."""
+    if module not in _FREE:
+        with untouched(module) as touched, torch.no_grad():
+            loss(task)
+            _FREE[module] = not touched()
+    if not _FREE[module]:
+        raise RuntimeError(
+            "its loss changes buffers (running statistics) or draws random numbers (dropout), so the order would matter"
+        )
+
+
+@contextmanager
+def untouched(module: nn.Module) -> Iterator[Callable[[], bool]]:
+    """Puts buffers, gradients and torch's generator back; yields a function that says if buffers or it have moved."""
+    buffers = list(module.buffers())
+    kept, versions = [b.clone() for b in buffers], [b._version for b in buffers]
+    slopes = [(p, p.grad) for p in module.parameters()]
+    for p, _ in slopes:
+        p.grad = None
+    state = torch.get_rng_state()
+    try:
+        yield (
+            lambda: versions != [b._version for b in buffers] or not torch.equal(state, torch.get_rng_state())
+        )
+    finally:
+        with torch.no_grad():
+            for mine, old in zip(buffers, kept, strict=True):
+                mine.copy_(old)
+        torch.set_rng_state(state)
+        for p, slope in slopes:
+            p.grad = slope
+
+
+def _added(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one + other

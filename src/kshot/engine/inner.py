@@ -36,14 +36,35 @@ def descend(
     moving = start if order else {name: value.detach() for name, value in start.items()}
     losses: list[Tensor] = []
     for step in range(steps):
-        gradients, value = grad_and_value(loss)(moving, step)
-        losses.append(value.detach())
-        if order < 2:
-            gradients = {name: gradient.detach() for name, gradient in gradients.items()}
+        gradients, value = _slopes(loss, moving, step, order)
+        losses.append(value)
         moving = {
             name: tensor - rates.rate(name, step, tensor) * gradients[name] for name, tensor in moving.items()
         }
     return moving, losses
+
+
+def _slopes(
+    loss: Callable[[Tensors, int], Tensor], moving: Tensors, step: int, order: int
+) -> tuple[Tensors, Tensor]:
+    """The gradient by what moves, which can be differentiated again for `order` 2 only, and the loss.
+
+    Inside transforms of torch.func (vmap) that is torch.func's gradient; elsewhere plain autograd, which spends
+    less on every operation.
+    """
+    if torch._C._functorch.peek_interpreter_stack() is not None:  # no public name says so
+        gradients, value = grad_and_value(loss)(moving, step)
+        if order < 2:
+            gradients = {name: gradient.detach() for name, gradient in gradients.items()}
+        return gradients, value.detach()
+    again = order == 2 and torch.is_grad_enabled()
+    with torch.enable_grad():
+        own = {n: t if again and t.requires_grad else t.detach().requires_grad_() for n, t in moving.items()}
+        value = loss(own, step)
+        found = torch.autograd.grad(
+            value, list(own.values()), create_graph=again, allow_unused=True, materialize_grads=True
+        )
+    return dict(zip(own, found, strict=True)), value.detach()
 
 
 def same_gradient(parameters: Tensors, pull: Tensors, shown: Float[Tensor, ""]) -> Float[Tensor, ""]:

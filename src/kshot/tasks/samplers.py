@@ -86,7 +86,8 @@ class NWayKShot:
         Ranks of random numbers are random permutations, so one `topk` replaces count x ways calls;
         places beyond a class's size get no chance.
         """
-        self.check(sizes.tolist())
+        if len(sizes) < self.ways or bool((sizes < self.shots + self.queries).any()):
+            self.check(sizes.tolist())
         noise = torch.rand(count, len(sizes), generator=generator)
         classes = noise.topk(self.ways, dim=1).indices
         limit = sizes[classes]

@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
+from kshot.engine import lay_out
 from kshot.errors import CheckpointError, SettingError
 from kshot.evaluation import Report, evaluate
 from kshot.learners.learner import Learner
 from kshot.learners.records import save_learner
 from kshot.seeds import drawing, generator
-from kshot.tasks import InteractiveTask, TaskSource, sample_batch
+from kshot.tasks import InteractiveTask, Task, TaskSource, sample_batch
 from kshot.tracking import JsonLines, Several, Tracker
 from kshot.training import checkpoint
 from kshot.training.identity import identity
@@ -25,7 +26,7 @@ from kshot.training.progress import Progress
 from kshot.training.run import Run, Stopped, TrainingDivergedError
 from kshot.training.settings import Settings
 from kshot.training.stopwatch import Stopwatch
-from kshot.training.update import autocast, follow, meta_gradient, practice_gradient
+from kshot.training.update import autocast, choose_executor, follow, meta_gradient, practice_gradient
 from kshot.trust import calibrate
 
 
@@ -34,7 +35,7 @@ class Progressed:
     """How far a run has come: the part of its state that is plain numbers.
 
     `total` and `count` add up the losses since the last validation, so that a run stopped between two
-    validations goes on with the very same mean.
+    validations goes on with the very same mean. `executor` is kept for the same bits: it was chosen by a clock.
     """
 
     step: int = 0
@@ -45,6 +46,7 @@ class Progressed:
     seconds: float = 0.0
     cpu: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
+    executor: str = ""
 
 
 @dataclass
@@ -157,11 +159,13 @@ class Training:
         acted = [task for task in drawn if isinstance(task, InteractiveTask)]
         tasks = [] if acted else self.learner.prepare_many(drawn)
         self.optimizer.zero_grad()
+        if not acted and not self.at.executor:
+            self._choose(tasks)
         with drawing(device, settings.seed, "dropout", step):
             loss = float(
                 practice_gradient(self.learner, acted, settings.precision, self.rng)
                 if acted
-                else meta_gradient(self.learner, tasks, settings.executor, settings.precision)
+                else meta_gradient(self.learner, tasks, self.at.executor, settings.precision)
             )
         if not math.isfinite(loss):
             self._diverged(f"the loss is {loss}")
@@ -170,6 +174,21 @@ class Training:
         self.optimizer.step()
         follow(self.average, self.learner, settings.average, step)
         return loss
+
+    def _choose(self, tasks: list[Task]) -> None:
+        """The executor that was asked for, or the fastest one."""
+        self.at.executor = self.settings.executor
+        if self.at.executor == "auto":
+            choice = choose_executor(self.learner, tasks, self.settings.precision)
+            self.at.executor = choice.executor
+            self.bar.chose(choice)
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Before the optimizer makes its state, which then lies in the same order."""
+        layout = self.at.executor.partition(":")[2]
+        if layout:
+            lay_out(self.learner, layout)
 
     def _validate(self, tracker: Tracker) -> None:
         at = self.at
@@ -233,6 +252,8 @@ class Training:
         found = checkpoint.load(folder, self.configuration)
         if found is not None:
             state, tensors = found
+            self.at = Progressed(**{k: v for k, v in state.items() if k != "configuration"})
+            self._lay_out()
             try:
                 checkpoint.restore(tensors, self.modules, self.optimizer, {"fit": self.rng})
             except (RuntimeError, KeyError, ValueError) as cause:
@@ -240,7 +261,6 @@ class Training:
                     f"the checkpoint in {folder} does not fit this learner ({str(cause).splitlines()[0]}); "
                     "it was written by another version: use another folder to start anew"
                 ) from cause
-            self.at = Progressed(**{k: v for k, v in state.items() if k != "configuration"})
             self.watch = Stopwatch(self.at.seconds, self.at.cpu)
             self.saved = self.at.step
             self.bar.resumed(self.at.step)
@@ -258,7 +278,7 @@ class Training:
         known = self.train if self.validate is None else self.validate
         calibrate(learner, known, tasks=min(100, self.settings.validation_tasks), seed=self.settings.seed)
         best = self.best or self._report(learner)
-        learner.card = {"how": self.configuration, "steps": self.at.best_step}
+        learner.card = {"how": self.configuration, "steps": self.at.best_step, "executor": self.at.executor}
         if best is not None:
             figures = {
                 k: v for k, v in best.to_json().items() if k != "adapt_ms"
@@ -266,4 +286,4 @@ class Training:
             learner.card = {**learner.card, "validation": figures}
         if self.folder is not None:
             save_learner(learner, self.folder / "learner.kshot")
-        return Run(learner, self.at.history, best, self.folder)
+        return Run(learner, self.at.history, best, self.folder, self.at.executor)

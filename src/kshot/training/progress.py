@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from kshot.engine import Choice
 from kshot.training.settings import Settings
 
 _QUIET = 30.0
@@ -51,6 +52,11 @@ class Progress:
         self.first = self.step = step
         self._line(f"resumed at step {step} of {self.settings.steps}")
         self.bar.update(self.task, completed=step)
+
+    def chose(self, choice: Choice) -> None:
+        """How the tasks of an update are run, and why."""
+        if choice.seconds:
+            self._line(f"executor {choice.executor}: {choice.reason}")
 
     def advance(self, step: int, loss: float) -> None:
         """One more step is done; `loss` is its train loss."""

@@ -19,12 +19,14 @@ class Run:
         history: one entry per validation: step, loss, validation figures, seconds, cpu_seconds.
         best: the report of the best validation; None without validation.
         folder: where log and checkpoint lie; None when nothing was kept.
+        executor: what ran the tasks of a meta-update; naming it in another run gives the same bits.
     """
 
     learner: Learner
     history: list[dict[str, float]]
     best: Report | None = None
     folder: Path | None = None
+    executor: str = ""
 
 
 class TrainingDivergedError(KshotError):

@@ -25,7 +25,9 @@ class Settings:
         average: decay of the running mean of weights that is validated and kept; 0: the weights themselves.
         validate_every: steps between validations. validation_tasks: tasks per validation.
         patience: validations without improvement before training stops; None: never.
-        executor: see `kshot.engine.accumulate`. seed: decides everything random.
+        executor: how the tasks of an update are run, see `kshot.engine.accumulate`. "auto": the fastest by a short
+            measurement before the first step; it is said, kept in the checkpoint and in `Run.executor`. Executors
+            differ in the last bits, so runs that must be equal to the bit name one. seed: decides everything random.
         precision: "float32" (the learner's own number type), or "bfloat16": convolutions and matrix products
             in mixed precision where the device has it; weights and their updates keep their type.
     """

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from kshot.engine import accumulate
+from kshot.engine import Choice, accumulate, choose
 from kshot.errors import SettingError
 from kshot.learners.learner import Learner
 from kshot.tasks import Examples, InteractiveTask, Task
@@ -20,12 +21,29 @@ def meta_gradient(learner: Learner, tasks: list[Task], executor: str, precision:
 
     Tasks whose spaces differ in size, or whose examples do, run as a loop, whatever `executor` says.
     """
-    space = tasks[0].space
     with autocast(learner, precision):
-        if not all(_alike(t.space, space) and _regular(t) for t in tasks):
+        if not _uniform(tasks):
             return accumulate(learner, learner.loss, tasks, executor="loop")
-        trees = [_tree(t) for t in tasks]
-        return accumulate(learner, lambda tree: learner.loss(_task(space, tree)), trees, executor=executor)
+        return accumulate(learner, _loss_of(tasks)(learner), [_tree(t) for t in tasks], executor=executor)
+
+
+def choose_executor(learner: Learner, tasks: list[Task], precision: str) -> Choice:
+    """The fastest executor for such tasks, measured; see `kshot.engine.choose`."""
+    if not _uniform(tasks):
+        return Choice("loop", "tasks of unequal sizes run one by one", {})
+    with autocast(learner, precision):
+        trees = [_tree(task) for task in tasks]
+        return choose(learner, _loss_of(tasks), trees, key=f"{learner.kind} {learner.config()}")
+
+
+def _uniform(tasks: list[Task]) -> bool:
+    return all(_alike(task.space, tasks[0].space) and _regular(task) for task in tasks)
+
+
+def _loss_of(tasks: list[Task]) -> Callable[[Learner], Callable[[Any], Tensor]]:
+    """A learner's loss of a task given as a tree of tensors."""
+    space = tasks[0].space
+    return lambda learner: lambda tree: learner.loss(_task(space, tree))
 
 
 def practice_gradient(

@@ -1,0 +1,172 @@
+"""Executors give one meta-gradient; the fastest is chosen by measuring, kept, and may be forced."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kshot import encoders
+from kshot.engine import EXECUTORS, FallbackWarning, accumulate, calibration, choose
+from kshot.errors import SettingError
+from kshot.learners import GradientLearner, Learner, ProtoNet
+from kshot.testing import Blobs, check_meta_gradient
+from kshot.testing.gradients import tree_loss, trees
+
+IMAGES = Blobs(shape=(1, 8, 8))
+NAMED = [name for name in EXECUTORS if name != "auto"]
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def conv(norm: str = "batch") -> GradientLearner:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = encoders.conv4(4, norm=norm, size=8, blocks=2)
+        return GradientLearner(encoder, outputs=3, steps=2, rate=0.2, regime="transductive")
+
+
+def slopes(learner: Learner, executor: str, count: int = 5) -> tuple[float, Tensor]:
+    own = copy.deepcopy(learner).double().train()
+    tasks = trees(own, IMAGES, count)
+    value = accumulate(own, tree_loss(own, tasks[0]), [t[1] for t in tasks], executor=executor)
+    return float(value), torch.cat([p.grad.flatten() for p in own.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("executor", NAMED)
+def test_every_executor_gives_the_loops_meta_gradient(executor: str) -> None:
+    expected, found = slopes(conv(), "loop"), slopes(conv(), executor)
+    assert found[0] == pytest.approx(expected[0], rel=1e-12)
+    assert float((found[1] - expected[1]).norm() / expected[1].norm()) < 1e-10
+
+
+@pytest.mark.parametrize("executor", ["loop:channels_last", "threads:channels_first"])
+def test_finite_differences(executor: str) -> None:
+    check_meta_gradient(conv(), IMAGES, executor=executor)
+
+
+def test_threads_give_the_same_bits_every_time() -> None:
+    first, second = slopes(conv(), "threads"), slopes(conv(), "threads")
+    assert torch.equal(first[1], second[1])
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(
+    ("made", "word"),
+    [
+        (lambda: ProtoNet(encoders.conv4(4, size=8, blocks=2)), "running statistics"),
+        (lambda: Dropping(), "dropout"),
+    ],
+)
+def test_what_depends_on_the_order_is_left_to_the_loop(made: Callable[[], Learner], word: str) -> None:
+    learner = made().train()
+    tasks = trees(learner, IMAGES, 3)
+    state = {name: value.clone() for name, value in learner.state_dict().items()}
+    with pytest.warns(FallbackWarning, match=word):
+        accumulate(learner, tree_loss(learner, tasks[0]), [t[1] for t in tasks], executor="threads")
+    other = made().train()
+    other.load_state_dict(state)
+    accumulate(other, tree_loss(other, tasks[0]), [t[1] for t in tasks], executor="loop")
+    assert all(torch.equal(a, b) for a, b in zip(learner.buffers(), other.buffers(), strict=True))
+
+
+class Dropping(ProtoNet):
+    """Drops features at random while training."""
+
+    def __init__(self) -> None:
+        super().__init__(encoders.conv4(4, norm="group", size=8, blocks=2))
+
+    def embed(self, prepared: Tensor) -> Tensor:
+        return nn.functional.dropout(super().embed(prepared), 0.5, self.training)
+
+
+class Recurrent(nn.Module):
+    """torch cannot run it under vmap."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.LSTM(3, 4, batch_first=True)
+
+    def loss(self, x: Tensor) -> Tensor:
+        out: Tensor = self.cell(x)[0].square().mean()
+        return out
+
+
+def test_an_lstm_falls_back_with_one_named_warning() -> None:
+    net = Recurrent()
+    with pytest.warns(FallbackWarning, match="vmap cannot run this model") as caught:
+        accumulate(net, net.loss, [torch.ones(2, 5, 3)] * 2, executor="vmap")
+    assert len(caught) == 1
+
+
+def chosen(module: nn.Module, count: int = 3, **more: Any) -> calibration.Choice:
+    tasks = [torch.rand(2, 5, 3, generator=torch.Generator().manual_seed(k)) for k in range(count)]
+    return choose(module, lambda own: own.loss, tasks, **more)
+
+
+def test_choosing_says_why_and_changes_nothing() -> None:
+    net = Recurrent()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    state = torch.get_rng_state()
+    choice = chosen(net)
+    assert choice.executor in ("loop", "threads")
+    assert set(choice.seconds) == {"loop", "threads"}
+    assert "vmap cannot run this model" in choice.reason
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_the_choice_is_kept_for_equal_runs() -> None:
+    assert chosen(Recurrent(), key="kept") is chosen(Recurrent(), key="kept")
+    assert chosen(Recurrent(), key="kept") is not chosen(Recurrent(), key="other")
+    assert chosen(Recurrent(), key="kept") is not chosen(Recurrent(), 2, key="kept")
+
+
+def test_an_executor_with_another_meta_gradient_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard can fail: an executor that is wrong by one part in a million is found out in float64."""
+
+    def wrong(module: nn.Module, loss: Any, tasks: Any, *, executor: str) -> Tensor:
+        value = accumulate(module, loss, tasks, executor="loop")
+        if executor == "threads":
+            for p in module.parameters():
+                assert p.grad is not None
+                p.grad *= 1 + 1e-6
+        return value
+
+    monkeypatch.setattr(calibration, "accumulate", wrong)
+    with pytest.warns(FallbackWarning, match="threads differs from the loop"):
+        choice = chosen(Recurrent(), key="wrong")
+    assert "threads" not in choice.seconds
+
+
+def test_one_task_without_images_has_nothing_to_choose() -> None:
+    choice = chosen(Recurrent(), 1)
+    assert (choice.executor, choice.seconds) == ("loop", {})
+
+
+def test_layouts_are_candidates_where_there_are_images() -> None:
+    learner = conv().train()
+    tasks = trees(learner, IMAGES, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        choice = choose(learner, lambda own: tree_loss(own, tasks[0]), [t[1] for t in tasks])
+    assert set(choice.seconds) == {
+        f"{kind}:{layout}" for kind in ("loop", "threads") for layout in ("channels_first", "channels_last")
+    } | {"vmap"}
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(SettingError, match="processes"):
+        accumulate(nn.Linear(1, 1), lambda x: x, [], executor="processes")
