@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/data),)
 export KSHOT_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test check slow results clean bench-setup
+.PHONY: demo test check slow results clean bench bench-setup
 
 .venv/.demo: pyproject.toml
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -35,6 +35,10 @@ check: .venv/.test
 	$(BIN)/mypy
 
 results: .venv/.test
+	$(BIN)/python -m benchmarks.tables
+
+bench: bench-setup
+	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.tables
 
 bench-setup: .venv/.test

@@ -29,8 +29,19 @@ LEARN2LEARN = "learn2learn==0.2.0"
 ALONE = ("torchmeta==1.8.0", "ordered-set", "h5py", "gym==0.26.2", "gym-notices", "qpth==0.0.18")
 """Installed without what they ask for; scipy, requests and tqdm come with the rest."""
 
-TORCHMETA = "import torchvision.datasets.utils as u; u._get_confirm_token = u._save_response_content = None"
-"""Before torchmeta is imported: two names that its downloads need and that torchvision has dropped since."""
+_TRY = f"""
+import importlib, torchvision.datasets.utils as u
+u._get_confirm_token = u._save_response_content = None  # torchmeta's downloads need them; torchvision dropped them
+found = []
+for name in {PEERS}:
+    try:
+        importlib.import_module(name)
+    except Exception:
+        continue
+    found.append(name)
+print("there:", *found)
+"""
+"""Prints the peers that can be imported."""
 
 
 def pip(*words: str) -> None:
@@ -50,7 +61,7 @@ def make_environment() -> None:
 
 def install_learn2learn() -> None:
     """From its source distribution, with C made anew from Cython."""
-    if present("learn2learn"):
+    if "learn2learn" not in missing():
         return
     pip("install", "--quiet", "cython<3", "setuptools", "wheel")
     with tempfile.TemporaryDirectory() as name:
@@ -67,19 +78,13 @@ def install_learn2learn() -> None:
         pip("install", "--quiet", "--no-deps", "--no-build-isolation", str(source))
 
 
-def present(module: str) -> bool:
-    """Can the peers' environment import this module? Asked of the interpreter itself, for a folder is no proof."""
-    first = f"{TORCHMETA}; " if module == "torchmeta" else ""
-    code = f"{first}import {module}"
-    return (
-        PYTHON.exists()
-        and not subprocess.run([str(PYTHON), "-W", "ignore", "-c", code], capture_output=True).returncode
-    )
-
-
 def missing() -> list[str]:
-    """Peers that cannot be imported."""
-    return [name for name in PEERS if not present(name)]
+    """Peers that the peers' environment cannot import. Asked of the interpreter itself, for a folder is no proof."""
+    if not PYTHON.exists():
+        return list(PEERS)
+    done = subprocess.run([str(PYTHON), "-W", "ignore", "-c", _TRY], capture_output=True, text=True)
+    there = done.stdout.split("there:")[-1].split()
+    return [name for name in PEERS if name not in there]
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -22,12 +23,21 @@ IMAGES = Blobs(shape=(1, 8, 8))
 NAMED = [name for name in EXECUTORS if name != "auto"]
 
 
-@pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """On a busy machine even small convolutions wait long for a second thread, so only what needs two has two."""
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    with torch_threads(2):
+        yield
 
 
 def conv(norm: str = "batch") -> GradientLearner:
@@ -40,7 +50,8 @@ def conv(norm: str = "batch") -> GradientLearner:
 def slopes(learner: Learner, executor: str, count: int = 5) -> tuple[float, Tensor]:
     own = copy.deepcopy(learner).double().train()
     tasks = trees(own, IMAGES, count)
-    value = accumulate(own, tree_loss(own, tasks[0]), [t[1] for t in tasks], executor=executor)
+    with torch_threads(2 if executor.startswith("threads") else 1):
+        value = accumulate(own, tree_loss(own, tasks[0]), [t[1] for t in tasks], executor=executor)
     return float(value), torch.cat([p.grad.flatten() for p in own.parameters() if p.grad is not None])
 
 
@@ -59,9 +70,15 @@ def test_finite_differences(executor: str) -> None:
 def test_threads_give_the_same_bits_every_time() -> None:
     first, second = slopes(conv(), "threads"), slopes(conv(), "threads")
     assert torch.equal(first[1], second[1])
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_threads_leave_torchs_number_of_threads_as_it_was() -> None:
+    slopes(conv(), "threads", 2)
     assert torch.get_num_threads() == 2
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize(
     ("made", "word"),
     [
@@ -115,6 +132,7 @@ def chosen(module: nn.Module, count: int = 3, **more: Any) -> calibration.Choice
     return choose(module, lambda own: own.loss, tasks, **more)
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_choosing_says_why_and_changes_nothing() -> None:
     net = Recurrent()
     before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -134,6 +152,7 @@ def test_the_choice_is_kept_for_equal_runs() -> None:
     assert chosen(Recurrent(), key="kept") is not chosen(Recurrent(), 2, key="kept")
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_an_executor_with_another_meta_gradient_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The guard can fail: an executor that is wrong by one part in a million is found out in float64."""
 
@@ -156,6 +175,7 @@ def test_one_task_without_images_has_nothing_to_choose() -> None:
     assert (choice.executor, choice.seconds) == ("loop", {})
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_layouts_are_candidates_where_there_are_images() -> None:
     learner = conv().train()
     tasks = trees(learner, IMAGES, 2)

@@ -1,0 +1,299 @@
+"""One library in a process of its own: builds the case it is told and runs a step whenever it is asked.
+
+    .venv-bench/bin/python -m benchmarks.contestants NAME THREADS
+
+Lines in: {"case": {...}} or {"step": 1}. Lines out: {"gradient": [...]} after a case (in float64, of the first
+meta-update), {"seconds": ...} after a step (float32; a whole meta-update with Adam). Each library runs in its own
+process so that none inherits another's settings: kshot's `fit` tells the C library to keep freed memory, and peers as
+shipped do not. ":channels_last" behind a peer's name gives it that order of memory; ":as fit" gives it that order
+and kept memory too, all that its user could copy without changing its code.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+warnings.simplefilter("ignore")
+
+import torch  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
+Case = dict[str, Any]
+Step = Callable[[], None]
+
+
+class Conv4(nn.Module):
+    """As peers' users write it: convolution, norm of the batch, ReLU, pool."""
+
+    def __init__(self, width: int, size: int, channels: int) -> None:
+        super().__init__()
+        widths = [channels] + [width] * 4
+        self.body = nn.Sequential(
+            *[
+                nn.Sequential(
+                    nn.Conv2d(widths[i], width, 3, padding=1),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(),
+                    nn.MaxPool2d(2),
+                )
+                for i in range(4)
+            ]
+        )
+        self.head = nn.Linear(width * (size // 16) ** 2, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.body(x).flatten(1))
+        return out
+
+
+def sine_net() -> nn.Sequential:
+    """The sinusoid network of the MAML paper."""
+    return nn.Sequential(nn.Linear(1, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 1))
+
+
+def tasks(case: Case, dtype: torch.dtype) -> list[tuple[Tensor, ...]]:
+    """Random tasks, the same in every process: support inputs, targets, query inputs, targets."""
+    rng = torch.Generator().manual_seed(0)
+    if case["kind"] == "sinusoid":
+        xs = torch.rand(case["tasks"], 20, 1, generator=rng, dtype=torch.float64) * 10 - 5
+        phases = torch.rand(case["tasks"], 1, 1, generator=rng, dtype=torch.float64) * 3
+        both = torch.stack([xs, torch.sin(xs + phases)]).to(dtype)
+        return [(x[:10], y[:10], x[10:], y[10:]) for x, y in zip(both[0], both[1], strict=True)]
+    shape, shots = (case["channels"], case["size"], case["size"]), case["shots"]
+    ways = torch.arange(5)
+    made = []
+    for _ in range(case["tasks"]):
+        centres = torch.rand(5, *shape, generator=rng, dtype=torch.float64)
+        x = centres.unsqueeze(1) + 0.3 * torch.rand(5, shots + 15, *shape, generator=rng, dtype=torch.float64)
+        x = x.to(dtype)
+        made.append((x[:, :shots].flatten(0, 1), ways.repeat_interleave(shots),
+                     x[:, shots:].flatten(0, 1), ways.repeat_interleave(15)))  # fmt: skip
+    return made
+
+
+def numbers(network: nn.Module) -> None:
+    """The same weights in every process, whatever the modules are called: scaled normal, scales of norms near 1."""
+    rng = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in network.parameters():
+            new = torch.randn(p.shape, generator=rng, dtype=torch.float64)
+            inputs = p[0].numel() if p.ndim > 1 else 100
+            p.copy_(new * (2 / inputs) ** 0.5)
+        for part in network.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.weight.add_(1)
+
+
+def network(case: Case) -> nn.Module:
+    """A peer's network for a case."""
+    made = sine_net() if case["kind"] == "sinusoid" else Conv4(case["width"], case["size"], case["channels"])
+    numbers(made)
+    return made
+
+
+def judge(case: Case) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of a case."""
+    return F.mse_loss if case["kind"] == "sinusoid" else F.cross_entropy
+
+
+class Contestant:
+    """A model, its optimizer, and `accumulate`: the mean meta-gradient of the tasks into `.grad`."""
+
+    def __init__(self, case: Case, dtype: torch.dtype, last: bool) -> None:
+        self.case, self.judge = case, judge(case)
+        self.rate = 0.01 if case["kind"] == "sinusoid" else 0.4
+        self.first = case["kind"] == "fomaml"
+        self.tasks = tasks(case, dtype)
+        self.model = self.made(network(case).to(dtype).train())
+        if last:
+            self.model.to(memory_format=torch.channels_last)
+            self.tasks = [tuple(t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for t in task)
+                          for task in self.tasks]  # fmt: skip
+        self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-3)
+
+    def made(self, net: nn.Module) -> nn.Module:
+        return net
+
+    def accumulate(self) -> None:
+        raise NotImplementedError
+
+    def step(self) -> None:
+        self.optimizer.zero_grad()
+        self.accumulate()
+        self.optimizer.step()
+
+    def gradient(self) -> list[float]:
+        self.optimizer.zero_grad()
+        self.accumulate()
+        return torch.cat([p.grad.flatten() for p in self.model.parameters() if p.grad is not None]).tolist()
+
+
+class Learn2Learn(Contestant):
+    """As its documentation writes MAML."""
+
+    def made(self, net: nn.Module) -> nn.Module:
+        import learn2learn as l2l
+
+        return l2l.algorithms.MAML(net, lr=self.rate, first_order=self.first)
+
+    def accumulate(self) -> None:
+        for xs, ys, xq, yq in self.tasks:
+            learner = self.model.clone()
+            for _ in range(self.case["steps"]):
+                learner.adapt(self.judge(learner(xs), ys))
+            (self.judge(learner(xq), yq) / len(self.tasks)).backward()
+
+
+class Higher(Contestant):
+    """As its documentation writes MAML."""
+
+    def accumulate(self) -> None:
+        import higher
+
+        inner = torch.optim.SGD(self.model.parameters(), self.rate)
+        for xs, ys, xq, yq in self.tasks:
+            with higher.innerloop_ctx(self.model, inner, copy_initial_weights=False) as (net, moves):
+                for _ in range(self.case["steps"]):
+                    moves.step(self.judge(net(xs), ys))
+                (self.judge(net(xq), yq) / len(self.tasks)).backward()
+
+
+class Kshot(Contestant):
+    """What `kshot.fit` does in an update, with the executor that it chooses."""
+
+    executor = "loop"
+
+    def made(self, net: nn.Module) -> nn.Module:
+        import kshot
+        from kshot.training.memory import keep_freed_memory
+        from kshot.training.update import choose_executor
+
+        keep_freed_memory()
+        case, sine = self.case, self.case["kind"] == "sinusoid"
+        encoder = (
+            kshot.encoders.mlp(1, (40, 40)) if sine
+            else kshot.encoders.conv4(case["width"], size=case["size"], channels=case["channels"])
+        )  # fmt: skip
+        outputs, order = (1 if sine else 5), (1 if self.first else 2)
+        learner = kshot.learners.GradientLearner(
+            encoder, outputs=outputs, steps=case["steps"], rate=self.rate, order=order, regime="transductive"
+        )
+        with torch.no_grad():
+            for own, given in zip(learner.parameters(), net.parameters(), strict=True):
+                own.copy_(given)
+        space: Any = kshot.tasks.spaces.Numbers(1) if sine else kshot.tasks.spaces.Classes(tuple(range(5)))
+        learner = learner.to(next(net.parameters()).dtype).train()
+        self.ready = [
+            kshot.tasks.Task(space, kshot.tasks.Examples(a, b), kshot.tasks.Examples(c, d))
+            for a, b, c, d in self.tasks
+        ]
+        if next(net.parameters()).dtype == torch.float32:
+            choice = choose_executor(learner, self.ready, "float32")
+            type(self).executor, self.reason = choice.executor, choice.reason
+        return learner
+
+    def accumulate(self) -> None:
+        from kshot.training.update import meta_gradient
+
+        meta_gradient(self.model, self.ready, type(self).executor, "float32")  # type: ignore[arg-type]
+
+
+class Jax:
+    """Jitted, mapped over tasks with vmap, Adam by optax; the sinusoid only."""
+
+    def __init__(self, case: Case, dtype: torch.dtype, last: bool) -> None:
+        import jax
+        import jax.numpy as jnp
+        import optax
+
+        jax.config.update("jax_enable_x64", True)
+        self.values = [jnp.asarray(p.detach().to(dtype).numpy()) for p in network(case).parameters()]
+        self.data = [jnp.asarray(torch.stack(part).numpy()) for part in zip(*tasks(case, dtype), strict=True)]
+        optimizer = optax.adam(1e-3)
+        self.state = optimizer.init(self.values)
+
+        def answer(v: Any, x: Any) -> Any:
+            h = jnp.maximum(x @ v[0].T + v[1], 0)
+            return jnp.maximum(h @ v[2].T + v[3], 0) @ v[4].T + v[5]
+
+        def loss(v: Any, x: Any, y: Any) -> Any:
+            return ((answer(v, x) - y) ** 2).mean()
+
+        def one(v: Any, xs: Any, ys: Any, xq: Any, yq: Any) -> Any:
+            for _ in range(case["steps"]):
+                v = jax.tree.map(lambda p, g: p - 0.01 * g, v, jax.grad(loss)(v, xs, ys))
+            return loss(v, xq, yq)
+
+        def mean(v: Any, *data: Any) -> Any:
+            return jax.vmap(one, in_axes=(None, 0, 0, 0, 0))(v, *data).mean()
+
+        def update(v: Any, state: Any, *data: Any) -> Any:
+            moves, state = optimizer.update(jax.grad(mean)(v, *data), state)
+            return optax.apply_updates(v, moves), state
+
+        self.slope, self.update, self.wait = jax.jit(jax.grad(mean)), jax.jit(update), jax.block_until_ready
+
+    def step(self) -> None:
+        self.values, self.state = self.update(self.values, self.state, *self.data)
+        self.wait(self.values)
+
+    def gradient(self) -> list[float]:
+        return [float(x) for part in self.slope(self.values, *self.data) for x in part.flatten()]
+
+
+class Drawing:
+    """32 5-way 1-shot tasks with 15 queries from 1,200 classes of 20 pictures in memory, float [1, 28, 28]."""
+
+    def __init__(self, name: str) -> None:
+        from benchmarks import drawing
+
+        self.step: Step = getattr(drawing, name)()
+
+    def gradient(self) -> list[float]:
+        return []
+
+
+MAKERS: dict[str, Any] = {"kshot": Kshot, "learn2learn": Learn2Learn, "higher": Higher, "jax": Jax}
+
+
+def built(name: str, case: Case, dtype: torch.dtype) -> Any:
+    """A contestant by name."""
+    if case["kind"] == "drawing":
+        return Drawing(name)
+    library, _, extra = name.partition(":")
+    if extra == "as fit":
+        from kshot.training.memory import keep_freed_memory
+
+        keep_freed_memory()
+    return MAKERS[library](case, dtype, bool(extra))
+
+
+def main() -> None:
+    """Answer every line."""
+    name, threads = sys.argv[1], int(sys.argv[2])
+    torch.set_num_threads(threads)
+    out, sys.stdout = sys.stdout, sys.stderr  # what libraries print must not mix with answers
+    now: Any = None
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if "case" in asked:
+            case = asked["case"]
+            gradient = built(name, {**case, "tasks": min(case["tasks"], 2)}, torch.float64).gradient()
+            now = built(name, case, torch.float32)
+            now.step()
+            answer = {"gradient": gradient, "reason": getattr(now, "reason", "")}
+        else:
+            start, cpu = time.perf_counter(), time.process_time()
+            now.step()
+            answer = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu}
+        print(json.dumps(answer), file=out, flush=True)
+
+
+if __name__ == "__main__":
+    main()

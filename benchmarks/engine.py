@@ -1,0 +1,244 @@
+"""kshot's engine beside its peers: the same meta-gradients first, then interleaved rounds of whole meta-updates.
+
+python -m benchmarks.engine                    every case, one and two threads; rows into results/engine.jsonl
+python -m benchmarks.engine --quick --check    at most 3 minutes, one ratio a line, no rows; exit status 1 where a
+                                               peer is missing, a gradient differs, or a ratio's interval begins
+                                               under its MUST, or a MUST is not measured yet
+
+A ratio is a peer's time over kshot's: above 1 kshot is faster. Its interval is that of the median over rounds (order
+statistics, at least 95 %). Differences under 15 % are ties. Every library runs in its own process; "as fit" gives a
+peer the order of memory and the allocator's setting that kshot's `fit` uses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.rows import ROOT, append
+from benchmarks.setup_peers import PYTHON, missing
+
+TOLERANCE = 1e-8
+"""Of meta-gradients in float64, relative to their length."""
+QUICK_SECONDS = 165
+CONV = ("learn2learn", "higher", "learn2learn:channels_last", "higher:channels_last", "learn2learn:as fit")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is timed, against whom, and the least ratio against peers as shipped and given channels_last."""
+
+    name: str
+    facts: dict[str, Any]
+    peers: tuple[str, ...]
+    must: float | None
+    must_last: float | None = None
+    quick: bool = False
+
+    def least(self, peer: str) -> float | None:
+        """The MUST against a peer; none where it is only reported."""
+        if peer in ("jax", "learn2learn:as fit"):
+            return None
+        return self.must_last if ":" in peer else self.must
+
+
+def _maml(
+    size: int, width: int, channels: int, shots: int, steps: int, tasks: int, kind: str = "maml"
+) -> dict[str, Any]:
+    return {"kind": kind, "size": size, "width": width, "channels": channels, "shots": shots, "steps": steps,
+            "tasks": tasks}  # fmt: skip
+
+
+def _sine(tasks: int) -> dict[str, Any]:
+    return {"kind": "sinusoid", "tasks": tasks, "steps": 1}
+
+
+L2L = ("learn2learn",)
+CASES = (
+    Case("MAML conv4-64 28 px 1-shot 1 step", _maml(28, 64, 1, 1, 1, 2), CONV, 1.4, 0.95, quick=True),
+    Case("MAML conv4-64 28 px 1-shot 5 steps", _maml(28, 64, 1, 1, 5, 2), CONV, 1.1, 0.95),
+    Case("MAML conv4-64 28 px 5-shot 1 step", _maml(28, 64, 1, 5, 1, 2), CONV, 1.1, 0.95),
+    Case("MAML conv4-64 28 px 5-shot 5 steps", _maml(28, 64, 1, 5, 5, 1), CONV, 1.1, 0.95, quick=True),
+    Case("MAML conv4-32 84 px 1-shot 1 step", _maml(84, 32, 3, 1, 1, 1), CONV, 1.25, None, quick=True),
+    Case("MAML conv4-32 84 px 1-shot 5 steps", _maml(84, 32, 3, 1, 5, 1), CONV, 1.25, None),
+    Case("FOMAML conv4-64 28 px 1-shot 1 step", _maml(28, 64, 1, 1, 1, 2, "fomaml"), L2L, 1.4, None, quick=True),
+    Case("MAML sinusoid MLP, meta-batch 25", _sine(25), ("learn2learn", "jax"), 6, None, quick=True),
+    Case("MAML sinusoid MLP, meta-batch 1000", _sine(1000), ("learn2learn", "jax"), 45, None, quick=True),
+    Case("drawing 32 Omniglot tasks", {"kind": "drawing", "tasks": 0}, ("learn2learn", "torchmeta"), 20, None,
+         quick=True),
+)  # fmt: skip
+UNMEASURED = (
+    "ANIL, Reptile and ProtoNet against the peer that has it",
+    "encoder forward against eager float32 torch",
+    "extra memory at meta-batch 32 against vmap over all",
+)
+"""MUSTs of the plan that no case here measures yet: said, and counted as not reached."""
+
+
+class Worker:
+    """A library in its own process."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        env = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": str(threads),
+               "JAX_PLATFORMS": "cpu"}  # fmt: skip
+        if threads == 1:
+            env["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+        self.process = subprocess.Popen(
+            [str(PYTHON), "-m", "benchmarks.contestants", name, str(threads)], cwd=ROOT, env=env, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def ask(self, **question: Any) -> dict[str, Any]:
+        """Send a line, wait for the answer.
+
+        Raises:
+            RuntimeError: the process ended instead.
+        """
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps(question) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise RuntimeError(f"the worker ended with status {self.process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.wait()
+
+
+def interval(values: list[float]) -> tuple[float, float, float]:
+    """Median, and order statistics around it that hold the true median in at least 95 % (with 6 values or more)."""
+    ordered, n = sorted(values), len(values)
+    cut = 0
+    while cut + 1 < n / 2 and 2 * sum(math.comb(n, k) for k in range(cut + 2)) / 2**n <= 0.05:
+        cut += 1
+    return statistics.median(values), ordered[cut], ordered[n - 1 - cut]
+
+
+def gap(one: list[float], other: list[float]) -> float:
+    """Distance of two gradients relative to the first one's length."""
+    if len(one) != len(other):
+        return math.inf
+    length = math.sqrt(math.fsum(x * x for x in one))
+    return math.sqrt(math.fsum((x - y) ** 2 for x, y in zip(one, other, strict=True))) / max(length, 1e-300)
+
+
+class Bench:
+    """Runs cases on one number of threads and counts what fell short."""
+
+    def __init__(self, threads: int, rounds: int, record: bool) -> None:
+        self.threads, self.rounds, self.record = threads, rounds, record
+        self.workers: dict[str, Worker] = {}
+        self.short = 0
+
+    def say(self, case: Case, text: str, bad: bool) -> None:
+        """A line of the report."""
+        self.short += bad
+        print(f"{'SHORT' if bad else 'ok   '} {case.name}, {self.threads} threads: {text}", flush=True)
+
+    def run(self, case: Case) -> None:
+        """Gradients, then times."""
+        names, gradients, reason = ["kshot", *case.peers], {}, ""
+        for name in list(names):
+            try:
+                worker = self.workers.setdefault(name, Worker(name, self.threads))
+                answer = worker.ask(case=case.facts)
+            except RuntimeError as cause:
+                self.workers.pop(name).close()
+                self.say(case, f"{name} cannot run it ({cause})", True)
+                names.remove(name)
+                continue
+            gradients[name], reason = answer["gradient"], answer["reason"] or reason
+        if "kshot" not in names:
+            return
+        for name in names[1:]:
+            found = gap(gradients["kshot"], gradients[name])
+            if found > TOLERANCE:
+                self.say(case, f"{name}'s meta-gradient differs by {found:.1e} in float64", True)
+        times: dict[str, list[float]] = {name: [] for name in names}
+        for _ in range(self.rounds):
+            for name in names:
+                times[name].append(self.workers[name].ask(step=1)["seconds"])
+        for name in names[1:]:
+            self.tell(case, name, times, reason)
+
+    def tell(self, case: Case, name: str, times: dict[str, list[float]], reason: str) -> None:
+        """The ratio against one peer."""
+        ratios = [theirs / ours for theirs, ours in zip(times[name], times["kshot"], strict=True)]
+        middle, low, high = interval(ratios)
+        least = case.least(name)
+        ms = {who: 1000 * statistics.median(times[who]) for who in (name, "kshot")}
+        rule = "reported" if least is None else f"MUST {least:g}"
+        self.say(
+            case,
+            f"{name} / kshot = {middle:.2f} [{low:.2f}, {high:.2f}] ({ms[name]:.4g} / {ms['kshot']:.4g} ms; {rule})",
+            least is not None and low < least,
+        )
+        if self.record:
+            append(
+                "engine", what=case.name, peer=name, data="random numbers", regime="transductive",
+                protocol=f"{self.threads} threads, whole meta-update of {case.facts['tasks'] or 32} tasks, "
+                f"{self.rounds} interleaved rounds",
+                value=middle, low=low, high=high, must=least, seeds=[0], ms=round(ms["kshot"], 3),
+                peer_ms=round(ms[name], 3), executor=reason, cpu_seconds=round(sum(map(sum, times.values())), 1),
+            )  # fmt: skip
+
+    def close(self) -> None:
+        """End all processes."""
+        for worker in self.workers.values():
+            worker.close()
+
+
+def main() -> int:
+    """Run the cases that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "--quick", action="store_true", help="a few cases, two threads, under 3 minutes, no rows"
+    )
+    parser.add_argument("--check", action="store_true", help="exit status 1 where something falls short")
+    parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--threads", type=int, nargs="*", default=None)
+    parser.add_argument("--rounds", type=int, default=None, help="6 or more give an interval of 95 %%")
+    asked = parser.parse_args()
+    begun, short = time.monotonic(), 0
+    lacking = missing()
+    if lacking:
+        print(f"SHORT peers are missing: {', '.join(lacking)}; run make bench-setup")
+        short += len(lacking)
+    for threads in asked.threads or ([2] if asked.quick else [1, 2]):
+        bench = Bench(threads, asked.rounds or (6 if asked.quick else 9), record=not asked.quick)
+        try:
+            for case in CASES:
+                if (asked.quick and not case.quick) or asked.only not in case.name:
+                    continue
+                if asked.quick and time.monotonic() - begun > QUICK_SECONDS:
+                    bench.say(case, "no time left to measure it", True)
+                    continue
+                bench.run(case)
+        finally:
+            bench.close()
+        short += bench.short
+    for what in UNMEASURED if not asked.only else ():
+        print(f"SHORT not measured yet: {what}")
+        short += 1
+    print(f"{short} fell short, {time.monotonic() - begun:.0f} s")
+    return int(asked.check and short > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
