@@ -223,7 +223,7 @@ def main() -> int:
     for threads in asked.threads or ([2] if asked.quick else [1, 2]):
         bench = Bench(threads, asked.rounds or (6 if asked.quick else 9), record=not asked.quick)
         try:
-            for case in CASES:
+            for case in reversed(CASES) if asked.quick else CASES:  # the short ones first
                 if (asked.quick and not case.quick) or asked.only not in case.name:
                     continue
                 if asked.quick and time.monotonic() - begun > QUICK_SECONDS:
