@@ -170,6 +170,14 @@ def test_an_executor_with_another_meta_gradient_is_not_chosen(monkeypatch: pytes
     assert "threads" not in choice.seconds
 
 
+@pytest.mark.parametrize("made", [lambda: ProtoNet(encoders.conv4(4, size=8, blocks=2)), lambda: Dropping()])
+def test_where_the_order_matters_only_loops_are_candidates(made: Callable[[], Learner]) -> None:
+    learner = made().train()
+    tasks = trees(learner, IMAGES, 2)
+    choice = choose(learner, lambda own: tree_loss(own, tasks[0]), [t[1] for t in tasks])
+    assert set(choice.seconds) == {"loop:channels_last", "loop:channels_first"}
+
+
 def test_one_task_without_images_has_nothing_to_choose() -> None:
     choice = chosen(Recurrent(), 1)
     assert (choice.executor, choice.seconds) == ("loop", {})

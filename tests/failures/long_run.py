@@ -75,7 +75,7 @@ def learner(kind: str) -> tuple[kshot.Learner, tuple[int, ...], dict[str, Any]]:
     torch.manual_seed(3)
     if kind == "conv4":
         start: kshot.Learner = kshot.learners.ProtoNet(kshot.encoders.conv4(8, size=16))
-        return start, (1, 16, 16), {"average": 0.9, "clip": 1.0}
+        return start, (1, 16, 16), {"average": 0.9, "clip": 1.0, "executor": "loop"}
     if kind == "mlp":
         start = kshot.learners.meta_sgd(kshot.encoders.mlp(8, (16,)), outputs=3)
         return start, (8,), {"meta_batch": 4, "executor": "vmap", "weight_decay": 0.01}

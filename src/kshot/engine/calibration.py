@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as tree
 
-from kshot.engine.executors import FallbackWarning, LossOf, accumulate, alike, untouched
+from kshot.engine.executors import FallbackWarning, LossOf, accumulate, alike, order_is_free, untouched
 from kshot.engine.layouts import has_images
 
 ROUNDS = 3
@@ -67,8 +67,12 @@ def choose(
     'loop'
     """
     names = _candidates(module, tasks)
+    if not order_is_free(module, loss_of(module), tasks[0]):  # running statistics, dropout
+        names = [name for name in names if name.startswith("loop")]
     if len(names) == 1:
-        return Choice(names[0], "one task at a time and no images: nothing to choose from", {})
+        return Choice(
+            names[0], "nothing to choose from: only the loop runs such tasks, and there are no images", {}
+        )
     place = _place(module, tasks, key)
     if place not in _KNOWN:
         _KNOWN[place] = _measured(module, loss_of, tasks, names)
@@ -125,7 +129,10 @@ def _refusal(module: nn.Module, loss_of: Callable[[Any], LossOf], tasks: Sequenc
     if gap <= TOLERANCE or not math.isfinite(length):
         return ""
     text = f"{name} differs from the loop by {gap:.1e} in float64 and is not used"
-    warnings.warn(text, FallbackWarning, stacklevel=2)
+    if order_is_free(
+        module, loss_of(module), tasks[0]
+    ):  # random draws depend on the layout, and that is no error
+        warnings.warn(text, FallbackWarning, stacklevel=2)
     return text
 
 

@@ -188,13 +188,17 @@ def _suits_vmap(module: nn.Module, tasks: Sequence[Any]) -> bool:
 _FREE: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
 
 
-def _check_order_is_free(module: nn.Module, loss: LossOf, task: Any) -> None:
-    """Look once whether a loss leaves traces: then threads would give other numbers from run to run."""
+def order_is_free(module: nn.Module, loss: LossOf, task: Any) -> bool:
+    """Look once whether a loss leaves traces: then the order of tasks would matter, and threads have none."""
     if module not in _FREE:
         with untouched(module) as touched, torch.no_grad():
             loss(task)
             _FREE[module] = not touched()
-    if not _FREE[module]:
+    return _FREE[module]
+
+
+def _check_order_is_free(module: nn.Module, loss: LossOf, task: Any) -> None:
+    if not order_is_free(module, loss, task):
         raise RuntimeError(
             "its loss changes buffers (running statistics) or draws random numbers (dropout), so the order would matter"
         )
