@@ -95,7 +95,8 @@ def by_threads(module: nn.Module, loss: LossOf, tasks: Sequence[Any]) -> Float[T
     Raises:
         RuntimeError: the loss changes buffers or draws random numbers, so that the order of tasks would matter.
     """
-    count = min(torch.get_num_threads(), len(tasks))
+    before = torch.get_num_threads()
+    count = min(before, len(tasks))
     _check_order_is_free(module, loss, tasks[0])
     parameters = [p for p in module.parameters() if p.requires_grad]
 
@@ -110,7 +111,6 @@ def by_threads(module: nn.Module, loss: LossOf, tasks: Sequence[Any]) -> Float[T
             values.append(value.detach())
         return sums, torch.stack(values).sum()
 
-    before = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(count) as pool:
             shares = list(pool.map(share, range(count)))
