@@ -12,7 +12,8 @@ import math
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,8 +116,7 @@ def _refusal(module: nn.Module, loss_of: Callable[[Any], LossOf], tasks: Sequenc
     """Why a candidate cannot be used; empty where it gives the plain loop's meta-gradient in float64."""
     exact = copy.deepcopy(module).double()
     tasks = [tree.tree_map(_doubled, task) for task in tasks]
-    with warnings.catch_warnings(), torch.autocast(_device(module).type, enabled=False):
-        warnings.simplefilter("error", FallbackWarning)
+    with _strict(), torch.autocast(_device(module).type, enabled=False):
         try:
             expected = _slopes(exact, loss_of(exact), tasks, "loop")
             found = _slopes(exact, loss_of(exact), tasks, name)
@@ -136,6 +136,15 @@ def _refusal(module: nn.Module, loss_of: Callable[[Any], LossOf], tasks: Sequenc
     return text
 
 
+@contextmanager
+def _strict() -> Iterator[None]:
+    """An executor that falls back is no candidate; that torch runs an operation of it slowly, the clock will show."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FallbackWarning)
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+        yield
+
+
 def _slopes(module: nn.Module, loss: LossOf, tasks: Sequence[Any], name: str) -> Tensor:
     with untouched(module):
         accumulate(module, loss, tasks, executor=name)
@@ -147,8 +156,7 @@ def _slopes(module: nn.Module, loss: LossOf, tasks: Sequence[Any], name: str) ->
 
 def _timed(module: nn.Module, loss: LossOf, tasks: Sequence[Any], name: str) -> float:
     device = _device(module)
-    with untouched(module), warnings.catch_warnings():
-        warnings.simplefilter("error", FallbackWarning)
+    with untouched(module), _strict():
         start = _clock(device)
         accumulate(module, loss, tasks, executor=name)
         return _clock(device) - start
