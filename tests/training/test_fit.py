@@ -235,7 +235,7 @@ def test_second_order_gradients_in_mixed_precision_are_close_to_exact_ones() -> 
         {"steps": 0}, {"steps": 2.5}, {"steps": True}, {"meta_batch": "4"}, {"rate": 0}, {"rate": math.inf},
         {"rate": math.nan}, {"clip": 0}, {"clip": -1}, {"weight_decay": -0.1}, {"average": 1}, {"average": math.nan},
         {"patience": 0}, {"seed": -1}, {"seed": 1.0}, {"schedule": "linear"}, {"precision": "float16"},
-        {"executor": "threads"}, {"validate_every": 0}, {"validation_tasks": 0},
+        {"executor": "processes"}, {"validate_every": 0}, {"validation_tasks": 0},
     ],
     ids=str,
 )  # fmt: skip
