@@ -69,15 +69,15 @@ def test_it_looks_at_fewer_cells_than_tuned_weighted_a_star(planner: PathPlanner
     assert np.mean(over) < 0.06
 
 
-def test_adapting_helps_on_a_family_it_never_saw(base: kshot.Learner, rooms: Family) -> None:
-    """Against the mean that it starts from, on maps of a new family."""
-    task = base.adapt(rooms.take(range(16)).maps, rooms.take(range(16)).fields)
+def test_adapting_learns_what_moves_cost_there(base: kshot.Learner, rooms: Family) -> None:
+    """Rooms where every move costs half as much again, which no training map had: against the mean it starts from."""
+    task = base.adapt(rooms.take(range(16)).maps, 1.5 * rooms.take(range(16)).fields)
     rest = rooms.take(range(16, 40))
     known = rest.fields >= 0
     learned = torch.as_tensor(task.predict(rest.maps).fields)
     start = task.learner.respond({"weights": task.learner.prior.detach()}, task.embed(rest.maps), task.space)
-    errors = [float((f - rest.fields)[known].abs().mean()) for f in (learned, start.detach())]
-    assert errors[0] < errors[1]
+    errors = [float((f - 1.5 * rest.fields)[known].abs().mean()) for f in (learned, start.detach())]
+    assert errors[0] < 0.7 * errors[1]
 
 
 def test_a_path_is_enough_as_a_solution(base: kshot.Learner, rooms: Family) -> None:

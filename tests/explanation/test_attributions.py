@@ -39,8 +39,10 @@ def test_occlusion_finds_the_square(task: Adapted) -> None:
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "occlusion"])
 def test_gradients_find_the_square(task: Adapted, method: str) -> None:
     pytest.importorskip("captum")
-    found = attribute(task, picture("top").unsqueeze(0), method=method)
+    # dimmed: at an example itself the score is at its maximum, and its gradient is zero
+    found = attribute(task, 0.7 * picture("top").unsqueeze(0), method=method)
     assert found.values.shape == (16, 16)
+    assert found.values.abs().sum() > 0
     inside = found.values[1:7, 1:7].abs().sum()
     assert inside > 0.5 * found.values.abs().sum()
 
