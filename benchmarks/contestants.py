@@ -195,7 +195,8 @@ class Kshot(Contestant):
         ]
         if next(net.parameters()).dtype == torch.float32:
             choice = choose_executor(learner, self.ready, "float32")
-            type(self).executor, self.reason = choice.executor, choice.reason
+            type(self).executor = choice.executor
+            self.reason = f"{choice.executor}: {choice.reason}"
         return learner
 
     def accumulate(self) -> None:

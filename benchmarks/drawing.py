@@ -17,10 +17,12 @@ def pictures() -> tuple[torch.Tensor, list[int]]:
 
 
 def kshot() -> Callable[[], None]:
-    """Our source of tasks."""
+    """Our source of tasks, as `fit` uses it: with freed memory kept."""
     from kshot.data import Episodes, Pool
     from kshot.tasks import NWayKShot
+    from kshot.training.memory import keep_freed_memory
 
+    keep_freed_memory()
     source, rng = Episodes(Pool(*pictures()), NWayKShot(5, 1, 15)), torch.Generator().manual_seed(0)
     return lambda: _check(len(source.sample_batch(TASKS, rng)))
 

@@ -166,6 +166,8 @@ class Bench:
             gradients[name], reason = answer["gradient"], answer["reason"] or reason
         if "kshot" not in names:
             return
+        if reason:
+            print(f"      {case.name}: kshot runs {reason}", flush=True)
         for name in names[1:]:
             found = gap(gradients["kshot"], gradients[name])
             if found > TOLERANCE:
