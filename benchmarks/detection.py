@@ -4,6 +4,7 @@ python -m benchmarks.detection scenes --out src/kshot/bases/scenes.kshot
 python -m benchmarks.detection glyphs --out detector.kshot
 python -m benchmarks.detection real --data bccd --shots 10
 python -m benchmarks.detection finetune --data bccd --shots 10 --seconds 60
+python -m benchmarks.detection speed
 """
 
 from __future__ import annotations
@@ -232,9 +233,29 @@ def finetune(options: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
+def speed(options: argparse.Namespace) -> None:
+    """CPU time of a whole answer to one picture, one thread: resizing, network, naming, overlaps."""
+    torch.set_num_threads(1)
+    data, learner = Real(options.data), kshot.load(options.load or "scenes")
+    assert isinstance(learner, Detector)
+    chosen = data.support(data.places("train"), options.shots, 0)
+    task = learner.adapt([data.picture(p) for p in chosen], [data.boxes(p) for p in chosen])
+    spent = []
+    for picture in (data.picture(place) for place in data.places("val")[:40]):
+        begin = time.process_time()
+        task.predict([picture])
+        spent.append(1000 * (time.process_time() - begin))
+    low, high = np.percentile(spent, (2.5, 97.5))
+    append(
+        "detection", what="one picture end to end at 416 pixels, bundled detector, ms of processor time, one thread",
+        data=options.data, protocol=f"{options.shots}-shot", regime="inductive", value=float(np.median(spent)),
+        low=float(low), high=float(high), n_tasks=len(spent), seeds=[0],
+    )  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("scenes", "glyphs", "real", "finetune"))
+    parser.add_argument("what", choices=("scenes", "glyphs", "real", "finetune", "speed"))
     parser.add_argument("--data", default="bccd")
     parser.add_argument("--shots", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
@@ -246,7 +267,9 @@ def main() -> None:
     parser.add_argument("--load", default=None)
     parser.add_argument("--out", type=Path, default=Path("detector.kshot"))
     options = parser.parse_args()
-    {"scenes": scenes, "glyphs": glyphs, "real": real, "finetune": finetune}[options.what](options)
+    {"scenes": scenes, "glyphs": glyphs, "real": real, "finetune": finetune, "speed": speed}[options.what](
+        options
+    )
 
 
 if __name__ == "__main__":
