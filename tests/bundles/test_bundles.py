@@ -340,7 +340,7 @@ def test_every_flipped_byte_of_a_task_is_an_error(base: Learner, tmp_path: Path)
 
 
 def test_truncated_bundles_are_an_error(base: Learner, tmp_path: Path) -> None:
-    path = save_learner(base, tmp_path / "b.kshot")
+    path = save_learner(base, str(tmp_path / "b.kshot"))
     blob = path.read_bytes()
     for length in [*range(0, len(blob), 37), len(blob) - 1]:
         path.write_bytes(blob[:length])

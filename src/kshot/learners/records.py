@@ -117,8 +117,8 @@ def save_task(task: Adapted, path: Path, include_base: bool) -> Path:
     return storage.write(path, manifest, tensors)
 
 
-def save_learner(learner: Learner, path: Path, card: Mapping[str, Any] | None = None) -> Path:
+def save_learner(learner: Learner, path: str | Path, card: Mapping[str, Any] | None = None) -> Path:
     """Write a base to `path`, in one step."""
     if not learner.kind:
         raise UnsupportedError(f"{type(learner).__name__} has no kind; set one to save it")
-    return storage.write(path, *learner_record(learner, card if card is not None else learner.card))
+    return storage.write(Path(path), *learner_record(learner, card if card is not None else learner.card))
