@@ -77,18 +77,22 @@ class Encoder(nn.Module, ABC):
         Raises:
             UnsupportedError: it is not made of tensor operations alone.
         """
-        raise UnsupportedError(
+        raise self._no_graph()
+
+    def from_graph(self, *inputs: Tensor) -> Tensor:
+        """What `prepare` gives, from the inputs of an exported graph. Raises as `graph_inputs` does."""
+        raise self._no_graph()
+
+    def to_graph(self, read: Read) -> list[Tensor]:
+        """The inputs of an exported graph for inputs as read: what is done outside of the graph. Raises as
+        `graph_inputs` does."""
+        raise self._no_graph()
+
+    def _no_graph(self) -> UnsupportedError:
+        return UnsupportedError(
             f"{self.kind} encoders are not made of tensor operations alone, so no graph of them can be written; export "
             "the head with inputs='features' and compute features by kshot, or serve the task by kshot serve"
         )
-
-    def from_graph(self, *inputs: Tensor) -> Tensor:
-        """What `prepare` gives, from the inputs of an exported graph."""
-        raise NotImplementedError
-
-    def to_graph(self, read: Read) -> list[Tensor]:
-        """The inputs of an exported graph for inputs as read: what is done outside of the graph."""
-        raise NotImplementedError
 
     def join(self, parts: Sequence[Any]) -> Any:
         """Prepared inputs of several sets in one; an encoder of inputs of unequal length pads or lists them."""

@@ -6,6 +6,7 @@ top down, and only the finest is kept, so that small and large objects are found
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -83,9 +84,9 @@ class MapEncoder(ImageEncoder):
                 found[place] = item
         return found
 
+    @abstractmethod
     def maps(self, x: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n features h w"]:
         """Features at `stride`."""
-        raise NotImplementedError
 
 
 @register_encoder

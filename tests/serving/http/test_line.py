@@ -84,4 +84,4 @@ def test_over_http_each_client_gets_its_own_answer(service: Service) -> None:
             for answer, expected in zip(sent, alone, strict=True):
                 told = [a["label"] for a in answer.result().json()["predictions"]]
                 assert told == [a["label"] for a in expected["predictions"]]
-    assert service.observed.registry.get_sample_value("kshot_batch_size_sum") >= 24 + 8
+    assert service.observed.families.get_sample_value("kshot_batch_size_sum") >= 24 + 8

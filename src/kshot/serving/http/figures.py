@@ -27,7 +27,7 @@ class Figures:
 
     def collect(self) -> Iterator[Metric]:
         """The families, as the client library asks for them."""
-        yield from self._observed.registry.collect()
+        yield from self._observed.families.collect()
         yield GaugeMetricFamily("kshot_models", "Models of all tenants", value=self._service.store.count())
 
     def text(self) -> bytes:
