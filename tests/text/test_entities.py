@@ -107,6 +107,8 @@ def test_unknown_entities_are_refused(learner: Entities) -> None:
 def test_add_remove_forget_and_golden(learner: Entities, task: Any, tmp_path: Path) -> None:
     more = task.add(["The Trio plays in Oslo."], [[(4, 8, "band"), (18, 22, "place")]])
     assert more.space.labels == ("band", "person", "place")
+    pairs = task.add([("The Trio plays in Oslo.", [(4, 8, "band"), (18, 22, "place")])])
+    assert (pairs.targets, pairs.ids) == (more.targets, more.ids)
     assert more.remove(more.ids[-1]).space.labels == ("person", "place")
     gone = more.forget(more.ids[-1])
     gone.save(tmp_path / "t.kshot", include_base=True)

@@ -187,6 +187,14 @@ def test_boxes_that_cannot_be(learner: Detector, box: Any, said: str) -> None:
         task.add(pictures[:1], [[box]])
 
 
+def test_triples_are_added_as_they_are_adapted_to(learner: Detector) -> None:
+    picture = torch.zeros(1, 48, 48)
+    task = learner.adapt([(picture, [(1, 1, 9, 9)], ["a"])])
+    more = task.add([(picture, [(20, 20, 30, 30)], ["b"])])
+    assert more.space.labels == ("a", "b")
+    assert len(more) == 2
+
+
 def test_boxes_that_can_be(learner: Detector) -> None:
     """One class, pictures without boxes, the same box twice, ten thousand boxes."""
     pictures = torch.rand(2, 1, 48, 48, generator=generator(0, "pictures"))

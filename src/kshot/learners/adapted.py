@@ -274,16 +274,23 @@ class Adapted:
             return self.solver.solve(examples, self.space)
 
     def add(
-        self, inputs: Any, targets: Any, *, ids: Sequence[str] | None = None, on_regression: str = "warn"
+        self,
+        inputs: Any,
+        targets: Any = None,
+        *,
+        ids: Sequence[str] | None = None,
+        on_regression: str = "warn",
     ) -> Adapted:
         """A new task that has seen these examples too; new labels become new classes.
 
         Args:
+            inputs, targets: as for `adapt`.
             on_regression: where a golden example was right and is wrong now: "warn", "refuse" or "ignore".
 
         Raises:
             RegressionError: on_regression is "refuse", and it would be so.
         """
+        inputs, targets = self.learner.unpacked(inputs, targets)
         read = self.learner.encoder.read(inputs)
         Examples(read, targets)
         some(read)

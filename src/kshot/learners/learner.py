@@ -216,6 +216,18 @@ class Learner(nn.Module, ABC):
     def check_examples(self, read: Any, targets: Any) -> None:
         """Raise DataError where inputs as read and their raw targets do not fit each other; by default they do."""
 
+    def unpacked(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
+        """Inputs and one target for each, out of what `adapt` or `add` was given; override it to take other forms.
+
+        Raises:
+            DataError: no targets.
+        """
+        if isinstance(inputs, Examples):
+            return inputs.inputs, inputs.targets
+        if targets is None:
+            raise DataError("no targets were given; adapt(inputs, targets) needs one label per input")
+        return inputs, targets
+
     def adapt(
         self,
         inputs: Any,
@@ -246,10 +258,7 @@ class Learner(nn.Module, ABC):
         """
         from kshot.learners.adapted import Adapted
 
-        if isinstance(inputs, Examples):
-            inputs, targets = inputs.inputs, inputs.targets
-        if targets is None:
-            raise DataError("no targets were given; adapt(inputs, targets) needs one label per input")
+        inputs, targets = self.unpacked(inputs, targets)
         return Adapted.start(self, inputs, targets, space or self.guess_space(targets), ids)
 
     def guess_space(self, targets: Any) -> OutputSpace:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch.nn import functional as F
 from kshot.encoders import Encoder
 from kshot.errors import DataError, SettingError
 from kshot.heads import Head, PrototypeHead
-from kshot.learners import Adapted, Located
+from kshot.learners import Located
 from kshot.learners.learner import State
 from kshot.tasks import Examples
 from kshot.tasks.spaces import OutputSpace
@@ -30,6 +29,11 @@ from kshot.text.unit_features import UnitFeatures
 
 class Entities(Located):
     """Spans of texts, found and named. `kshot.text.entities` makes one; `kshot.fit` on `SpanTasks` trains its finder.
+
+    `adapt` and `add` take pairs (text, spans), or texts and for each a list of spans. A span is (start, end, label): first
+    character and the one behind the last. Its label may be None: an entity of no kind that is taught. A text without
+    spans shows what is none. Spans that overlap, cut a word, hold only spaces, or lie outside of their text are a
+    DataError.
 
     >>> task = entities("hash:ngram").adapt([("Ada Lovelace met Mary", [(0, 12, "person"), (17, 21, "person")])])
     >>> [span.label for span in task.predict(["Then Ada Lovelace wrote"]).spans[0]]
@@ -58,33 +62,10 @@ class Entities(Located):
         assert isinstance(self.head, PrototypeHead)
         self.head.log_scale.data.fill_(math.log(_SCALE))
 
-    def adapt(
-        self,
-        inputs: Any,
-        targets: Any = None,
-        *,
-        space: OutputSpace | None = None,
-        ids: Sequence[str] | None = None,
-    ) -> Adapted:
-        """Learn kinds of entities from marked texts. As `Learner.adapt`, and:
-
-        Args:
-            inputs: pairs (text, spans), or texts with their spans in `targets`. A span is (start, end, label): first
-                character and the one behind the last. Its label may be None: an entity of no kind that is taught.
-                A text without spans shows what is none.
-
-        Raises:
-            DataError: spans that overlap, cut a word, hold only spaces, or lie outside of their text.
-
-        >>> task = entities().adapt(["to Bonn", "to Rome"], [[(3, 7, "place")], [(3, 7, "place")]])
-        >>> task.space.labels
-        ('place',)
-        """
-        if isinstance(inputs, Examples):
-            inputs, targets = inputs.inputs, inputs.targets
-        if targets is None:
-            inputs, targets = _pairs(inputs)
-        return super().adapt(inputs, [list(spans) for spans in targets], space=space, ids=ids)
+    def unpacked(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
+        pairs = targets is None and not isinstance(inputs, Examples)
+        texts, spans = _pairs(inputs) if pairs else super().unpacked(inputs, targets)
+        return texts, [list(own) for own in spans]
 
     def _named(self, vectors: Tensor, labels: Tensor, size: int) -> State:
         """Prototypes of length 1, so that wide classes and classes of few examples are no further away than others."""

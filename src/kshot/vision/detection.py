@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
 from torch import Tensor
@@ -11,9 +10,8 @@ from torch import Tensor
 from kshot.bundles import load, register_learner
 from kshot.errors import DataError, SettingError
 from kshot.heads import Head
-from kshot.learners import Adapted, Located
+from kshot.learners import Located
 from kshot.tasks import Examples
-from kshot.tasks.spaces import OutputSpace
 from kshot.vision.centres import Centres
 from kshot.vision.picture_maps import MapEncoder
 from kshot.vision.pyramids import TorchVisionMaps
@@ -24,40 +22,27 @@ BASE = "scenes"
 
 @register_learner
 class Detector(Located):
-    """Finds and names objects; see `detector`. Takes examples as (picture, boxes, labels) too."""
+    """Finds and names objects; see `detector`.
+
+    `adapt` and `add` take a list of (picture, boxes, labels), boxes being rows of left, top, right, bottom in the
+    picture's own pixels; or pictures, as `kshot.encoders` takes them, and for each a list of (left, top, right, bottom,
+    label). A box with the label None is something to refuse; a picture without boxes, [], shows what is none of them.
+    One class is enough. A box outside of its picture, without area, or with sides in another order is a DataError.
+
+    >>> import torch
+    >>> picture = torch.zeros(1, 64, 64)
+    >>> picture[:, 10:30, 20:50] = 1
+    >>> task = untrained(size=64, channels=1).adapt([(picture, [(20, 10, 50, 30)], ["bar"])])
+    >>> task.space.labels, task.targets
+    (('bar',), [[(20.0, 10.0, 50.0, 30.0, 'bar')]])
+    """
 
     kind: ClassVar[str] = "vision.detector"
 
-    def adapt(
-        self,
-        inputs: Any,
-        targets: Any = None,
-        *,
-        space: OutputSpace | None = None,
-        ids: Sequence[str] | None = None,
-    ) -> Adapted:
-        """Learn to find things from a few pictures. The detector does not change.
-
-        Args:
-            inputs: a list of (picture, boxes, labels), boxes being rows of left, top, right, bottom in the picture's
-                own pixels; or pictures alone, as `kshot.encoders` takes them. One class is enough.
-            targets: for pictures alone: for each a list of (left, top, right, bottom, label). A box with the label
-                None is something to refuse. A picture without boxes, [], shows what is none of them.
-            space, ids: as for any learner.
-
-        Raises:
-            DataError: a box outside of its picture, without area, or with sides in another order.
-
-        >>> import torch
-        >>> picture = torch.zeros(1, 64, 64)
-        >>> picture[:, 10:30, 20:50] = 1
-        >>> task = untrained(size=64, channels=1).adapt([(picture, [(20, 10, 50, 30)], ["bar"])])
-        >>> task.space.labels, task.targets
-        (('bar',), [[(20.0, 10.0, 50.0, 30.0, 'bar')]])
-        """
+    def unpacked(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
         if targets is None and not isinstance(inputs, Examples):
-            inputs, targets = marked(inputs)
-        return super().adapt(inputs, targets, space=space, ids=ids)
+            return marked(inputs)
+        return super().unpacked(inputs, targets)
 
     def check_examples(self, read: Any, targets: Any) -> None:
         """Raise DataError where a box lies outside of its picture by more than a pixel."""
