@@ -48,6 +48,16 @@ FIELDS = ("what", "regime", "protocol", "seeds", "cpu_seconds")
 """Of every row, beside what `append` knows itself."""
 
 
+def _module() -> str:
+    """The benchmark that runs, by its dotted name."""
+    return ".".join(Path(sys.argv[0]).resolve().relative_to(ROOT).with_suffix("").parts)
+
+
+def _word(word: str) -> str:
+    """An argument as a row keeps it: where a folder lies on one machine is no part of how a figure is made."""
+    return "PATH" if Path(word).is_absolute() else word
+
+
 def append(file: str, **row: Any) -> None:
     """Add a row to results/FILE.jsonl; CPU seconds, where not given, are those of this process so far.
 
@@ -61,8 +71,7 @@ def append(file: str, **row: Any) -> None:
         raise ValueError(f"the row lacks {', '.join(missing)}; seeds is [] where nothing is random")
     full = {
         **row,
-        "command": "python -m "
-        + " ".join([sys.argv[0].split("/")[-2] + "." + Path(sys.argv[0]).stem, *sys.argv[1:]]),
+        "command": " ".join(["python -m", _module(), *map(_word, sys.argv[1:])]),
         "commit": commit(),
         "machine": machine(),
         "date": datetime.date.today().isoformat(),

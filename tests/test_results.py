@@ -17,6 +17,9 @@ def test_rows_are_whole(file: Path) -> None:
     assert rows
     for row in rows:
         assert row.keys() >= WANTED, row
+        module, *words = row["command"].removeprefix("python -m ").split()
+        assert module.startswith("benchmarks."), row["command"]
+        assert not [word for word in words if word.startswith("/")], row["command"]
         assert isinstance(row["seeds"], list), row
         if isinstance(row.get("value"), float):  # a figure, not a curve
             assert row.keys() >= {"data", "low", "high", "n_tasks", "cpu_seconds"}, row

@@ -15,6 +15,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections import deque
@@ -211,7 +212,7 @@ def running(
     command: list[str], port: int, *, path: str = "/readyz", patience: float = 60.0
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A server process that is ready; `ready_seconds` of it tells how long that took."""
-    log = Path(f"/tmp/kshot-served-{port}.log").open("wb")  # noqa: SIM115
+    log = tempfile.NamedTemporaryFile(prefix=f"kshot-served-{port}-", suffix=".log")  # noqa: SIM115
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
     try:
