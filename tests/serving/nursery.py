@@ -104,5 +104,7 @@ if __name__ == "__main__":
             continue
         os.close(0)
         os.dup2(2, 1)
+        # torch makes its thread pool anew at the first call after a fork, and two threads that come first fail there
+        torch.set_num_threads(1)
         _serve(json.loads(line))
         os._exit(0)
