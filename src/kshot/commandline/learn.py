@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +26,7 @@ from kshot.evaluation.table import HEAD, NUMERIC, cells
 from kshot.learners import Learner, ProtoNet, save_learner
 from kshot.tasks import NWayKShot
 from kshot.tracking import tracker
-from kshot.training import Run, fit
+from kshot.training import Run, fit, speaks
 
 Json = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 Seed = Annotated[int, typer.Option(help=SEED_HELP)]
@@ -69,7 +70,8 @@ def train(
     """Meta-train a base of your own, on data with many classes.
 
     It trains on some classes and is judged on others that it never saw. Ctrl-C stops; the same command goes on.
-    Weights and numbers are float32 on every device.
+    Weights and numbers are float32 on every device. Started by torchrun (-m kshot train ...) it trains in several
+    processes.
 
     Example:  kshot train --data my_photos/ --effort quick -o photos.kshot
     """
@@ -121,7 +123,8 @@ def _train_on_data(
     card = _card(data, found, encoder, learner, effort, plan.settings.to_json()) | _columns(
         data, columns, net
     )
-    save_learner(run.learner, out, card)
+    if speaks():
+        save_learner(run.learner, out, card)
     _trained(run, out, folder, found.test, plan.judged, as_json)
 
 
@@ -290,7 +293,8 @@ def pick_device(name: str) -> torch.device:
         SettingError: the machine has no such device.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        card = "cuda:" + os.environ.get("LOCAL_RANK", "0")  # torchrun gives each of its processes a card
+        return torch.device(card if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

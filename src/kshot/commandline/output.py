@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kshot.errors import InputWarning, KshotError, RegressionWarning
-from kshot.training import Stopped
+from kshot.training import Stopped, speaks
 
 SPOKEN = (InputWarning, RegressionWarning)
 P = ParamSpec("P")
@@ -76,7 +76,7 @@ def spoken_warnings() -> Iterator[None]:
 
 def finish(figures: Mapping[str, Any], as_json: bool) -> None:
     """Print the JSON line, if it was asked for."""
-    if as_json:
+    if as_json and speaks():
         typer.echo(json.dumps({key: _plain(value) for key, value in figures.items()}))
 
 
@@ -94,9 +94,11 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Seq
         table.add_column(name, justify="right" if place in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(cell.replace("[", "\\[") for cell in row))
-    console().print(table)
+    if speaks():
+        console().print(table)
 
 
 def say(text: str) -> None:
-    """A sentence on standard output."""
-    typer.echo(text)
+    """A sentence on standard output; of several processes of torchrun the first one speaks."""
+    if speaks():
+        typer.echo(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from kshot.errors import DataError, SettingError, TaskError
 from kshot.learners import ClosedForm, Learner, NeuralProcess, ProtoNet, Transfer
 from kshot.seeds import drawing
 from kshot.tasks import NWayKShot
-from kshot.training import Settings
+from kshot.training import Settings, processes
 
 EFFORTS = ("quick", "normal", "best")
 
@@ -198,6 +198,9 @@ def derive(
         form = f"{sampler.ways}-way {sampler.shots}-shot, {sampler.queries} queries a class"
         training = ["training tasks", form, why]
     chosen, why_rate = _settings(effort, learner, encoder, steps, seed)
+    several = processes()
+    shared = replace(chosen, meta_batch=-(-chosen.meta_batch // several) * several)
+    why_batch = _why_batch(learner) if shared == chosen else f"as many for each of {several} processes"
     reasons = (
         (training[0], training[1], training[2]),
         (
@@ -205,12 +208,12 @@ def derive(
             f"{judged.ways}-way {judged.shots}-shot",
             "--ways and --shots, as far as the kept-aside classes allow",
         ),
-        ("steps", f"{chosen.steps:,}", "--steps" if steps else f"effort {effort} for this kind of learner"),
-        ("tasks per step", str(chosen.meta_batch), _why_batch(learner)),
-        ("learning rate", f"{chosen.rate:g}, falling to 0", why_rate),
-        ("validation", f"every {chosen.validate_every} steps", "the best weights by validation are kept"),
+        ("steps", f"{shared.steps:,}", "--steps" if steps else f"effort {effort} for this kind of learner"),
+        ("tasks per step", str(shared.meta_batch), why_batch),
+        ("learning rate", f"{shared.rate:g}, falling to 0", why_rate),
+        ("validation", f"every {shared.validate_every} steps", "the best weights by validation are kept"),
     )
-    return Derived(sampler, judged, chosen, reasons)
+    return Derived(sampler, judged, shared, reasons)
 
 
 def _judged(validation: Pool, ways: int, shots: int) -> NWayKShot:

@@ -45,6 +45,7 @@ class Streamed:
             )
         self.source, self.workers, self.prefetch = source, workers, prefetch
         self._seeds = _Seeds()
+        self._skipped = 0
         self._loader: DataLoader[Any] | None = None
         self._ahead: Iterator[Any] | None = None
 
@@ -56,15 +57,22 @@ class Streamed:
     def sample(self, generator: torch.Generator) -> Task:
         before = generator.get_state()
         seed = _draw(generator)
+        skipped, self._skipped = self._skipped, 0
         if self.workers == 0:
             return _sample(self.source, seed)
         found, made = self._next(before)
         if found != seed:
+            self._seeds.every = 1 + skipped
             found, made = self._restart(before)
         if isinstance(made, KshotError):
             self.close()
             raise made
         return _to_torch(made)
+
+    def skip(self, generator: torch.Generator) -> None:
+        """Leave out a task: the generator moves on as if it had been drawn. For one of several processes."""
+        _draw(generator)
+        self._skipped += 1
 
     def _next(self, before: Tensor) -> tuple[int, Any]:
         if self._ahead is None:
@@ -106,16 +114,19 @@ class Streamed:
 
 
 class _Seeds(Sampler[int]):
-    """The seeds that a generator in `state` will draw."""
+    """The seeds that a generator in `state` will draw: every one, or every second, and so on."""
 
     def __init__(self) -> None:
         self.state = torch.Generator().get_state()
+        self.every = 1
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator()
         generator.set_state(self.state)
         while True:
             yield _draw(generator)
+            for _ in range(self.every - 1):
+                _draw(generator)
 
 
 class _Tasks(Dataset[Any]):

@@ -66,6 +66,6 @@ def fit(
     keep_freed_memory()
     training = Training(learner, train, validate, Path(folder) if folder else None, chosen)
     training.trackers = list(trackers or [])
-    training.bar = Progress(chosen, show=progress)
+    training.bar = Progress(chosen, show=progress and training.ranks.leads)
     training.on_validation = on_validation
     return training.run()

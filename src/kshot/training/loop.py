@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,12 +18,13 @@ from kshot.evaluation import Report, evaluate
 from kshot.learners.learner import Learner
 from kshot.learners.records import save_learner
 from kshot.seeds import drawing, generator
-from kshot.tasks import InteractiveTask, Task, TaskSource, sample_batch
+from kshot.tasks import InteractiveTask, Task, TaskSource
 from kshot.tracking import JsonLines, Several, Tracker
 from kshot.training import checkpoint
 from kshot.training.identity import identity
 from kshot.training.interrupts import Interrupted, Interrupts
 from kshot.training.progress import Progress
+from kshot.training.ranks import Ranks
 from kshot.training.run import Run, Stopped, TrainingDivergedError
 from kshot.training.settings import Settings
 from kshot.training.stopwatch import Stopwatch
@@ -80,6 +82,8 @@ class Training:
                 "choose an encoder with weights, or use the learner as it is: learner.adapt(...)"
             )
         autocast(self.learner, self.settings.precision)
+        self.ranks = Ranks.here(trained[0].device)
+        self.ranks.check(self.settings.meta_batch)
         self.optimizer = torch.optim.AdamW(
             trained, self.settings.rate, weight_decay=self.settings.weight_decay
         )
@@ -101,9 +105,12 @@ class Training:
         }
 
     def run(self) -> Run:
+        self._agree()
         if self.folder is not None:
             self._resume(self.folder)
             self.trackers.insert(0, JsonLines(self.folder / "log.jsonl"))
+        if not self.ranks.leads:
+            self.trackers = []
         tracker = Several(self.trackers)
         try:
             with self.interrupts, self.bar:
@@ -123,6 +130,18 @@ class Training:
         finally:
             tracker.close()
 
+    def _agree(self) -> None:
+        """All processes train the same thing, from the same weights."""
+        here = json.loads(json.dumps(self.configuration))
+        there = self.ranks.told(here)
+        if self.ranks.any(there != here):
+            said = checkpoint.differences(there, here) or "another process differs"
+            raise SettingError(
+                f"process {self.ranks.rank} was given another training than process 0 ({said}); give all of them the "
+                "same learner, tasks and settings"
+            )
+        self.ranks.share(list(self.modules.values()))
+
     def _loop(self, tracker: Tracker) -> None:
         while not self._is_over():
             if self._validation_is_due():
@@ -135,6 +154,7 @@ class Training:
                 self.at.step += 1
                 self.at.total, self.at.count = self.at.total + loss, self.at.count + 1
                 self.bar.advance(self.at.step, loss)
+            self.interrupts.asked = self.ranks.any(self.interrupts.asked)
             self.interrupts.check()
 
     def _validation_is_due(self) -> bool:
@@ -155,18 +175,20 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = settings.rate * settings.factor(step)
         device = next(self.learner.parameters()).device
-        drawn = sample_batch(self.train, settings.meta_batch, self.rng)
+        drawn = self.ranks.draw(self.train, settings.meta_batch, self.rng)
         acted = [task for task in drawn if isinstance(task, InteractiveTask)]
         tasks = [] if acted else self.learner.prepare_many(drawn)
         self.optimizer.zero_grad()
         if not acted and not self.at.executor:
             self._choose(tasks)
-        with drawing(device, settings.seed, "dropout", step):
+        own = () if self.ranks.alone else (self.ranks.rank,)
+        with drawing(device, settings.seed, "dropout", step, *own):
             loss = float(
-                practice_gradient(self.learner, acted, settings.precision, self.rng)
+                practice_gradient(self.learner, acted, settings.precision, self._acting())
                 if acted
                 else meta_gradient(self.learner, tasks, self.at.executor, settings.precision)
             )
+        loss = self.ranks.average(self.learner, loss)
         if not math.isfinite(loss):
             self._diverged(f"the loss is {loss}")
         if settings.clip is not None:
@@ -175,13 +197,21 @@ class Training:
         follow(self.average, self.learner, settings.average, step)
         return loss
 
+    def _acting(self) -> torch.Generator:
+        """What chance in interactive tasks is drawn from; processes must not all draw the same."""
+        if self.ranks.alone:
+            return self.rng
+        return generator(self.settings.seed, "practice", self.at.step, self.ranks.rank)
+
     def _choose(self, tasks: list[Task]) -> None:
         """The executor that was asked for, or the fastest one."""
         self.at.executor = self.settings.executor
         if self.at.executor == "auto":
-            choice = choose_executor(self.learner, tasks, self.settings.precision)
-            self.at.executor = choice.executor
-            self.bar.chose(choice)
+            if self.ranks.leads:
+                choice = choose_executor(self.learner, tasks, self.settings.precision)
+                self.at.executor = choice.executor
+                self.bar.chose(choice)
+            self.at.executor = self.ranks.told(self.at.executor)
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -197,14 +227,14 @@ class Training:
         if bad:
             self._diverged(f"{bad[0]} holds NaN or infinite weights")
         entry = {"loss": at.total / at.count, "rate": self.settings.rate * self.settings.factor(at.step)}
-        report = self._report(self.average)
+        report = self.ranks.told(self._report(self.average))
         score = float(at.step)
         if report is not None:
             score = report.mean if self._higher_is_better() else -report.mean
             entry |= {f"validation_{report.metric}": report.mean, "validation_half": report.interval.half}
             if "loss" in report.figures:
                 entry["validation_loss"] = report.figures["loss"]
-        entry |= {"seconds": self.watch.seconds, "cpu_seconds": self.watch.cpu}
+        entry |= {"seconds": self.watch.seconds, "cpu_seconds": self.ranks.total(self.watch.cpu)}
         if at.best is None or score > at.best:
             at.best, at.best_step, self.best = score, at.step, report
             self.kept.load_state_dict(self.average.state_dict())
@@ -216,9 +246,9 @@ class Training:
         if self.validate is None:
             return None
         tasks, seed = self.settings.validation_tasks, self.settings.seed
-        return evaluate(
-            learner, self.validate, tasks=tasks, seed=seed, timed=0, on_task=self.interrupts.check
-        )
+        # one of several processes must not leave while the others wait for it
+        check = self.interrupts.check if self.ranks.alone else None
+        return evaluate(learner, self.validate, tasks=tasks, seed=seed, timed=0, on_task=check)
 
     def _higher_is_better(self) -> bool:
         if self.higher is None:
@@ -243,9 +273,10 @@ class Training:
     def _save(self) -> None:
         if self.folder is None:
             return
-        self.at.seconds, self.at.cpu = self.watch.seconds, self.watch.cpu
-        progress = {"configuration": self.configuration, **vars(self.at)}
-        checkpoint.save(self.folder, progress, self.modules, self.optimizer, {"fit": self.rng})
+        self.at.seconds, self.at.cpu = self.watch.seconds, self.ranks.total(self.watch.cpu)
+        if self.ranks.leads:
+            progress = {"configuration": self.configuration, **vars(self.at)}
+            checkpoint.save(self.folder, progress, self.modules, self.optimizer, {"fit": self.rng})
         self.saved = self.at.step
 
     def _resume(self, folder: Path) -> None:
@@ -261,10 +292,12 @@ class Training:
                     f"the checkpoint in {folder} does not fit this learner ({str(cause).splitlines()[0]}); "
                     "it was written by another version: use another folder to start anew"
                 ) from cause
-            self.watch = Stopwatch(self.at.seconds, self.at.cpu)
+            self.watch = Stopwatch(self.at.seconds, self.at.cpu / self.ranks.size)
             self.saved = self.at.step
             self.bar.resumed(self.at.step)
-        checkpoint.rewrite_log(folder, self.at.history)
+        self.ranks.wait()  # until all have read
+        if self.ranks.leads:
+            checkpoint.rewrite_log(folder, self.at.history)
 
     def _stopped(self) -> Stopped:
         where = f"stopped at step {self.at.step} of {self.settings.steps}"
@@ -284,6 +317,7 @@ class Training:
                 k: v for k, v in best.to_json().items() if k != "adapt_ms"
             }  # a clock's, not the base's
             learner.card = {**learner.card, "validation": figures}
-        if self.folder is not None:
+        if self.folder is not None and self.ranks.leads:
             save_learner(learner, self.folder / "learner.kshot")
+        self.ranks.wait()  # until the file is there
         return Run(learner, self.at.history, best, self.folder, self.at.executor)
