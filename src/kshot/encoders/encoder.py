@@ -49,6 +49,28 @@ class Encoder(nn.Module, ABC):
     chunk: ClassVar[int] = 512
     """Inputs encoded at a time: bounds the memory of predicting thousands."""
     features: int
+    runner: Any = None
+    """What runs the network in its place where no gradient is asked; see `kshot.exporting.optimize_for_inference`."""
+    run_free: ClassVar[tuple[int, ...]] = (0,)
+    """Axes of `run`'s inputs whose length is free."""
+
+    def __call__(self, *inputs: Any) -> Any:
+        if self.runs_elsewhere(*inputs):
+            return self.runner(*inputs)
+        return super().__call__(*inputs)
+
+    def runs_elsewhere(self, *inputs: Any) -> bool:
+        """Is there a `runner` that may be asked now?"""
+        plain = self.runner is None or self.training or torch.is_grad_enabled()
+        return not plain and self.runner.takes(*inputs)
+
+    def run(self, *inputs: Any) -> Any:
+        """The network that a `runner` may replace, as it is; by default `forward`."""
+        return self.forward(*inputs)
+
+    def run_inputs(self, read: Read) -> tuple[Any, ...]:
+        """What `run` takes, for inputs as read."""
+        return (self.prepare(read),)
 
     @abstractmethod
     def config(self) -> dict[str, Any]:

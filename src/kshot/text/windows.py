@@ -6,11 +6,11 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kshot.encoders.encoder import tensor_bytes
@@ -36,6 +36,7 @@ class WindowedText(FrozenText):
         length: tokens in a window, special ones included. pooling: mean, cls or max. prompt: put before each text.
     """
 
+    run_free: ClassVar[tuple[int, ...]] = (0, 1)
     tokenizer: Any
     weights: str
     words: str
@@ -62,6 +63,16 @@ class WindowedText(FrozenText):
     @abstractmethod
     def hidden(self, ids: Int[Tensor, "n t"], mask: Int[Tensor, "n t"]) -> Float[Tensor, "n t d"]:
         """Hidden states of padded token ids; mask is 1 where a token is."""
+
+    def __call__(self, *inputs: Any) -> Any:
+        return nn.Module.__call__(self, *inputs)  # what may run elsewhere is `hidden`, not this
+
+    def run(self, *inputs: Tensor) -> Tensor:
+        return self.hidden(*inputs)
+
+    def run_inputs(self, read: list[str]) -> tuple[Tensor, Tensor]:
+        _, ids, mask = next(iter(self.batches([self.windows(text)[0][0] for text in read])))
+        return ids, mask
 
     def compute(self, texts: list[str]) -> Float[Tensor, "n {self.features}"]:
         windows = [self.windows(text)[0] for text in texts]
@@ -126,7 +137,8 @@ class WindowedText(FrozenText):
         """Hidden states of windows of like length together: their places, states [m, t, d] and mask [m, t]."""
         for places, ids, mask in self.batches(windows):
             with torch.no_grad():
-                yield places, self.hidden(ids, mask).float(), mask
+                run = self.runner if self.runs_elsewhere(ids, mask) else self.hidden
+                yield places, run(ids, mask).float(), mask
 
     def batches(self, windows: Sequence[Sequence[int]]) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
         """Windows of like length together, padded: their places [m], ids [m, t] and mask [m, t]."""
