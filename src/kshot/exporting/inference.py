@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,7 +20,9 @@ from kshot.encoders import Encoder
 from kshot.errors import DataError, SettingError, UnsupportedError
 from kshot.exporting.graph import reason
 from kshot.exporting.ways import MAKERS, Call
-from kshot.learners.learner import Learner, evaluating
+
+if TYPE_CHECKING:
+    from kshot.learners.learner import Learner
 
 WAYS = ("auto", "plain", "folded", "onnx", "int8")
 ROUNDS = 5
@@ -30,7 +32,7 @@ MARGIN = 1.05
 MOST = 64
 """Inputs that are tried at a time."""
 
-L = TypeVar("L", bound=Learner)
+L = TypeVar("L", bound="Learner")
 
 
 class Runner:
@@ -130,7 +132,7 @@ def _chosen(encoder: Encoder, read: Any, how: str, tolerance: float) -> Runner |
     if how == "plain":
         return None
     own = copy.deepcopy(encoder).eval().requires_grad_(False).cpu().float()
-    with torch.no_grad(), evaluating(own):
+    with torch.no_grad():
         inputs = own.run_inputs(read)
         wanted = own.run(*inputs)
         if not isinstance(wanted, Tensor):
