@@ -11,11 +11,12 @@ import torch
 from signals import Runs, Signals, Steps
 from torch import Tensor
 
-from kshot import encoders, learners
+from kshot import encoders, learners, text
 from kshot.bundles import SavedExamples
 from kshot.data import Episodes, Mixed, Pool, Sinusoids, Unlabelled
 from kshot.encoders import Encoder
 from kshot.learners import Adapter, ClosedForm, GradientLearner, Learner, Located, ProtoNet
+from kshot.seeds import generator
 from kshot.tasks import NWayKShot, TaskSource, VariableWayShot
 from kshot.tasks.spaces import (
     Actions,
@@ -30,11 +31,32 @@ from kshot.tasks.spaces import (
     SpanScores,
 )
 from kshot.testing import Blobs, Lines
+from kshot.text import SpanTasks, UnitFeatures
+from kshot.text.written import written
 from kshot.training import SavedTasks
+from kshot.vision import GlyphScenes, PictureMaps, Scenes
+from kshot.vision.detection import untrained
 
 ROWS = Blobs()
 IMAGES = Blobs(shape=(1, 8, 8))
 LINES = Lines()
+
+
+def _bars() -> Tensor:
+    """Characters that are told apart at a few pixels: uint8 [8, 4, 16, 16]."""
+    found = torch.zeros(8, 4, 16, 16, dtype=torch.uint8)
+    found[:, :, :, 6:10] = 255
+    for n in range(8):
+        for bit, cut in enumerate((slice(0, 5), slice(5, 11), slice(11, 16))):
+            if (n + 1) >> bit & 1:
+                found[n, :, cut, 2:14] = 255
+    return found
+
+
+SCENES = GlyphScenes(
+    _bars(), size=32, ways=2, shots=1, queries=1, targets=(1, 2), sides=(10, 14), marked=True
+)
+MARKED = SpanTasks(written(12, generator(3, "contracts")), kinds=None, shots=(1, 1), queries=2)
 SMALL: dict[str, Any] = {"widths": (4, 8, 8, 16)}
 
 
@@ -98,6 +120,8 @@ LEARNERS = [
     Case("located", lambda: Located(Steps(4), Runs()), Signals()),
     Case("located, one length, adapting", lambda: Located(Steps(4), Runs(shift=True)), Signals(even=True)),
     Case("located, ridge", lambda: Located(Steps(4), Runs(), "ridge"), Signals()),
+    Case("entities", lambda: text.entities("hash:ngram?dim=64"), MARKED),
+    Case("detector", lambda: untrained(32, features=8, tower=4, vector=8, most=6, firmness=4.0), SCENES),
     Case("transfer, logistic", lambda: learners.Transfer(rows(), 3), ROWS),
     Case("transfer, ridge", lambda: learners.Transfer(rows(), 3, "ridge"), ROWS),
     Case("transfer, fine-tuned", lambda: learners.Transfer(rows(), 3, "fine_tune", steps=5, rate=0.1), ROWS),
@@ -121,6 +145,16 @@ ENCODERS: list[tuple[str, Callable[[], Encoder], Any]] = [
         "conv4 colour",
         lambda: encoders.conv4(8, size=16, channels=3, mean=[0.5] * 3, std=[0.2] * 3),
         (torch.arange(2 * 20 * 18 * 3) % 256).byte().reshape(2, 20, 18, 3).numpy(),
+    ),
+    (
+        "maps of pictures",
+        lambda: PictureMaps(32, 1, (4, 4, 4, 4, 4), 4),
+        torch.rand(3, 1, 32, 32, generator=torch.Generator()),
+    ),
+    (
+        "units of texts",
+        lambda: UnitFeatures(text.encoder("hash:ngram?dim=16")),
+        ["Ada met Bob", "你好", "5 kg"],
     ),
     (
         "resnet12",
@@ -168,6 +202,9 @@ SOURCES: list[tuple[str, Callable[[], TaskSource]]] = [
     ("unlabelled", lambda: Unlabelled(torch.rand(9, 28, 28, generator=torch.Generator()), ways=5)),
     ("unlabelled, transformed", lambda: Unlabelled(_pool().inputs, _shifted, ways=7, shots=2)),
     ("saved tasks", _saved),
+    ("marked texts", lambda: MARKED),
+    ("scenes of characters", lambda: SCENES),
+    ("scenes", lambda: Scenes(size=48, ways=2, pictures=2, queries=1)),
     ("mixed", lambda: Mixed([Episodes(_pool(), NWayKShot(3, 2, 4)), LINES], [1, 2])),
 ]
 

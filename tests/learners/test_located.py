@@ -11,12 +11,14 @@ import torch
 
 import kshot
 from kshot.errors import DataError, RegressionError, UnsupportedError
-from kshot.learners import Located
+from kshot.learners import Located, PiecesEstimate
 from kshot.seeds import generator
 from kshot.serving.batcher import Batcher
 from kshot.tasks import Examples
 from kshot.tasks.spaces import Spans
 from kshot.testing.values import check_add, check_evidence, check_remove, check_threads
+from kshot.trust import next_to_label
+from kshot.trust.doubt import doubts
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "contracts"))
 
@@ -156,3 +158,65 @@ def test_bad_targets(
 def test_other_spaces_are_refused(learner: Located, drawn: tuple[Examples, Examples]) -> None:
     with pytest.raises(UnsupportedError, match="answers with Spans"):
         learner.adapt(drawn[0].inputs, [0] * 5, space=kshot.tasks.spaces.Numbers(1))
+
+
+def test_a_task_says_how_good_it_is(learner: Located, drawn: tuple[Examples, Examples]) -> None:
+    """By its own examples, each asked of the task without it; counted by hand from `leave_one_out`."""
+    support, _ = drawn
+    task = learner.adapt(support)
+    told = task.self_estimate()
+    assert isinstance(told, PiecesEstimate)
+    found = task.leave_one_out().spans
+    wanted, met, whole = 0, 0, 0
+    for place, pieces in enumerate(support.targets):
+        others = {label for n, own in enumerate(support.targets) if n != place for _, _, label in own}
+        own = {piece for piece in pieces if piece[2] in others}
+        hits = own & {tuple(span[:3]) for span in found[place]}
+        wanted, met, whole = (
+            wanted + len(own),
+            met + len(hits),
+            whole + (len(hits) == len(own) == len(found[place])),
+        )
+    assert (told.judged, told.wanted, told.met) == (len(support), wanted, met)
+    assert told.found == sum(map(len, found))
+    assert told.f1 == pytest.approx(2 * met / (wanted + told.found))
+    assert told.accuracy == told.leave_one_out == whole / len(support)
+    assert told.f1_low is not None
+    assert told.f1_high is not None
+    assert told.f1_low <= told.f1 <= told.f1_high
+    assert f"of {wanted} marked pieces {met} were found" in str(told)
+    assert told == task.self_estimate()
+    alone = learner.adapt(support.inputs[:1], support.targets[:1])
+    assert (alone.self_estimate().judged, alone.suspect_labels()) == (0, [])
+    assert "No self-estimate" in str(alone.self_estimate())
+
+
+def test_a_wrong_label_is_suspected(learner: Located) -> None:
+    """One piece of ten tasks' supports gets another label: it is listed first more often than not, with its own."""
+    hits = 0
+    for seed in range(10):
+        task = Signals(support=8, query=1).sample(generator(seed, "suspects"))
+        assert task.support is not None
+        targets = [[tuple(piece) for piece in pieces] for pieces in task.support.targets]
+        start, end, label = targets[0][0]
+        targets[0][0] = (start, end, (label + 1) % 3)
+        suspects = learner.adapt(task.support.inputs, targets, ids=list("abcdefgh")).suspect_labels()
+        first = suspects[:1]
+        hits += [(s.id, s.piece, s.suggested) for s in first] == [("a", targets[0][0], label)]
+    assert hits >= 5
+
+
+def test_what_to_mark_next(learner: Located, drawn: tuple[Examples, Examples]) -> None:
+    """Inputs with the least sure pieces; an input that equals an example is left out."""
+    support, query = drawn
+    task = learner.adapt(support)
+    pool = [*query.inputs, support.inputs[0], query.inputs[0]]
+    found = next_to_label(task, pool, count=2, spread=1)
+    assert found.skipped == (len(query), len(query) + 1)
+    sure = doubts(task, task.embed(task.learner.encoder.read(query.inputs)))
+    two = [sorted(row)[-2:] for row in sure.probabilities.tolist()]
+    unsure = sorted(range(len(query)), key=lambda n: two[n][1] - two[n][0])
+    assert sorted(found.places) == sorted(unsure[:2])
+    assert 0 <= found.expected_error <= 1
+    assert all("between" in one.reason or "unlike" in one.reason for one in found)
+    assert doubts(task, task.embed(task.learner.encoder.read([torch.zeros(1, 4)]))).rows.shape[0] == 1

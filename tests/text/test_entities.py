@@ -13,7 +13,6 @@ import kshot
 from kshot.errors import DataError, RegressionError, SettingError, TaskError
 from kshot.seeds import generator
 from kshot.tasks import Examples
-from kshot.testing.values import check_add, check_evidence, check_remove, check_threads
 from kshot.text import Entities, SpanTasks, UnitFeatures, entity_f1
 from kshot.text.written import written
 
@@ -51,14 +50,6 @@ def test_pairs_lists_and_examples_are_the_same(learner: Entities, task: Any) -> 
     asked = ["Ask Mrs Diallo in Bamako."]
     for other in (learner.adapt(texts, spans), learner.adapt(Examples(texts, spans))):
         assert other.predict(asked) == task.predict(asked)
-
-
-SOURCE = SpanTasks(written(60, generator(3, "test")), kinds=(2, 3), shots=(2, 2), queries=2)
-
-
-@pytest.mark.parametrize("check", [check_add, check_remove, check_evidence, check_threads])
-def test_contract(learner: Entities, check: Any) -> None:
-    check(learner, SOURCE)
 
 
 def test_meta_training_helps_on_sentences_of_its_own() -> None:

@@ -116,7 +116,7 @@ def test_bad_requests_are_named(task: Adapted) -> None:
 
 def test_numbers_have_no_margin() -> None:
     task = ClosedForm(kshot.encoders.identity(1), "ridge").adapt(torch.tensor([[0.0], [1.0]]), [0.0, 1.0])
-    with pytest.raises(UnsupportedError, match="classes only"):
+    with pytest.raises(UnsupportedError, match="answers with numbers"):
         next_to_label(task, torch.tensor([[0.5]]), count=1)
 
 

@@ -1,4 +1,4 @@
-"""The detector: its contract, what it learns, files, bad boxes."""
+"""The detector: what it learns, files, bad boxes. Its contract is in tests/contracts."""
 
 from __future__ import annotations
 
@@ -16,13 +16,9 @@ import kshot
 from kshot.errors import BundleError, DataError, InputWarning, SettingError
 from kshot.seeds import generator
 from kshot.tasks import Task
-from kshot.testing import LEARNER_CHECKS, check_encoder, check_task_source
-from kshot.testing.learners import Check
 from kshot.vision import (
     Detector,
     GlyphScenes,
-    PictureMaps,
-    Scenes,
     TorchVisionMaps,
     detector,
     is_boxes,
@@ -47,23 +43,6 @@ def glyphs(classes: int = 8, drawings: int = 4) -> Tensor:
 SOURCE = GlyphScenes(
     glyphs(), size=32, ways=2, shots=1, queries=1, targets=(1, 2), sides=(10, 14), marked=True
 )
-
-
-def small() -> Detector:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return untrained(size=32, features=8, tower=4, vector=8, most=6, firmness=4.0)
-
-
-@pytest.mark.parametrize("check", LEARNER_CHECKS, ids=lambda check: check.__name__)
-def test_contract(check: Check) -> None:
-    check(small(), SOURCE)
-
-
-def test_encoder_and_sources() -> None:
-    check_encoder(PictureMaps(32, 1, (4, 4, 4, 4, 4), 4), torch.rand(3, 1, 32, 32))
-    check_task_source(SOURCE)
-    check_task_source(Scenes(size=48, ways=2, pictures=2, queries=1))
 
 
 @pytest.fixture(scope="module")
@@ -196,15 +175,33 @@ def test_triples_are_added_as_they_are_adapted_to(learner: Detector) -> None:
 
 
 def test_boxes_that_can_be(learner: Detector) -> None:
-    """One class, pictures without boxes, the same box twice, ten thousand boxes."""
+    """One class, pictures without boxes, one box within another, ten thousand boxes."""
     pictures = torch.rand(2, 1, 48, 48, generator=generator(0, "pictures"))
-    task = learner.adapt(pictures, [[(1, 1, 20, 20, "a"), (1, 1, 20, 20, "a"), (1, 1, 20, 20, "b")], []])
+    task = learner.adapt(pictures, [[(1, 1, 20, 20, "a"), (2, 2, 19, 19, "b")], []])
     assert len(task.predict(pictures)) == 2
+    assert learner.adapt(pictures, [[(1, 1, 20, 20, "a")], []]).space.labels == ("a",)
     low = torch.rand(10_000, 2, generator=generator(0, "boxes")) * 40
     many = [(float(x), float(y), float(x) + 6, float(y) + 6, "a") for x, y in low]
     assert len(learner.adapt(pictures[:1], [many]).predict(pictures)) == 2
     with pytest.raises(DataError, match="0 labelled pieces"):
         learner.adapt(pictures, [[], []])
+
+
+def test_a_box_that_is_marked_twice(learner: Detector) -> None:
+    """With one label it counts once, also among golden checks; with two nobody knows what was meant."""
+    picture = torch.rand(1, 1, 48, 48, generator=generator(0, "pictures"))
+    once = learner.adapt(picture, [[(1, 1, 20, 20, "a"), (30, 30, 40, 40, "a")]])
+    twice = learner.adapt(picture, [[(1, 1, 20, 20, "a"), (30, 30, 40, 40, "a"), (1.0, 1, 20, 20, "a")]])
+    assert once.predict(picture).to_json() == twice.predict(picture).to_json()
+    said = r"box \(1, 1, 20, 20\) is marked twice, as 'a' and as "
+    for other in ("b", None):
+        marks = [(1, 1, 20, 20, "a"), (1, 1, 20, 20, other)]
+        with pytest.raises(DataError, match=said):
+            learner.adapt(picture, [marks])
+        with pytest.raises(DataError, match=said):
+            once.add(picture, [marks])
+        with pytest.raises(DataError, match=said):
+            once.with_golden(picture, [marks])
 
 
 def test_triples_that_do_not_fit(learner: Detector) -> None:

@@ -28,7 +28,7 @@ from kshot.explanation import (
 )
 from kshot.learners import Adapted, Explanation, SuspectLabel
 from kshot.storage import replace_file
-from kshot.tasks.spaces import Classes, Spans
+from kshot.tasks.spaces import Classes, Pieces, Spans
 
 _MOST = 20
 
@@ -198,8 +198,8 @@ def _the_task(task: Adapted, name: str, html: Path | None, as_json: bool) -> Non
 
 
 def _judged(task: Adapted) -> tuple[list[str], list[SuspectLabel]]:
-    """The self-estimate in words and the suspect labels; nothing where the answers are no classes."""
-    if not isinstance(task.space, Classes):
+    """The self-estimate in words and the suspect labels; nothing where the answers are neither classes nor pieces."""
+    if not isinstance(task.space, Classes | Pieces):
         return [], []
     return [str(task.self_estimate())], task.suspect_labels()
 

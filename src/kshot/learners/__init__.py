@@ -7,6 +7,7 @@ from kshot.learners.gradient import GradientLearner
 from kshot.learners.learner import Learner, Movement
 from kshot.learners.localiser import Candidates, Localiser, register_localiser
 from kshot.learners.located import Located
+from kshot.learners.located_estimate import PiecesEstimate
 from kshot.learners.neural_process import NeuralProcess
 from kshot.learners.protonet import ProtoNet
 from kshot.learners.recipes import anil, boil, fine_tuning, fomaml, maml, meta_sgd, reptile
@@ -30,6 +31,7 @@ __all__ = [
     "Located",
     "Movement",
     "NeuralProcess",
+    "PiecesEstimate",
     "ProtoNet",
     "Rebased",
     "Regression",

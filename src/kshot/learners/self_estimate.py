@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kshot.errors import SettingError, UnsupportedError
-from kshot.tasks.spaces import Classes
+from kshot.tasks.spaces import Classes, Pieces
 from kshot.tasks.spaces.sureness import checked_share
 
 if TYPE_CHECKING:
@@ -99,16 +99,22 @@ class SuspectLabel:
         id, label: the example as it was given.
         suggested: what the task answers for it without having seen it.
         chance: that the label is wrong, by the task's own probabilities and the assumed share.
+        piece: the marked span or box whose label it is; None where answers are classes.
     """
 
     id: str
     label: Any
     suggested: Any
     chance: float
+    piece: Any = None
 
 
 def self_estimate(task: Adapted) -> SelfEstimate:
     """Accuracy and log-loss on examples held out of the task; `task.self_estimate` is the public door."""
+    if isinstance(task.space, Pieces):
+        from kshot.learners.located_estimate import estimate_located
+
+        return estimate_located(task)
     space = _classes(task)
     record = _record(task, space)
     own = space.encode(task.targets).numpy(force=True)
@@ -173,6 +179,10 @@ def suspect_labels(task: Adapted, share: float = 0.1, least: float = 0.5) -> lis
     checked_share("share", share)
     if not 0 <= least < 1:
         raise SettingError(f"least is {least!r}; it is the chance from which a label is listed, in 0..1")
+    if isinstance(task.space, Pieces):
+        from kshot.learners.located_estimate import suspects_located
+
+        return suspects_located(task, share, least)
     space = _classes(task)
     own = space.encode(task.targets).numpy(force=True)
     places = np.flatnonzero(np.bincount(own, minlength=space.size)[own] > 1)
@@ -181,19 +191,23 @@ def suspect_labels(task: Adapted, share: float = 0.1, least: float = 0.5) -> lis
     answers = task.leave_one_out()
     found = []
     for place in places.tolist():
-        p = float(answers.probabilities[place, own[place]])
-        wrong = share * (1 - p) / (space.size - 1)
-        chance = wrong / (wrong + (1 - share) * p)
+        chance = suspicion(float(answers.probabilities[place, own[place]]), share, space.size)
         if chance >= least and answers.labels[place] != space.labels[own[place]]:
             label = space.labels[own[place]]
             found.append(SuspectLabel(task.ids[place], label, answers.labels[place], chance))
     return sorted(found, key=lambda suspect: -suspect.chance)
 
 
+def suspicion(p: float, share: float, labels: int) -> float:
+    """The chance that a label of probability p is wrong: see `suspect_labels`."""
+    wrong = share * (1 - p) / (labels - 1)
+    return wrong / (wrong + (1 - share) * p)
+
+
 def _classes(task: Adapted) -> Classes:
     if not isinstance(task.space, Classes):
         raise UnsupportedError(
-            f"this is for classes; the task answers with {task.space.kind}: use task.check on examples held back"
+            f"this is for classes, spans and boxes; the task answers with {task.space.kind}: use task.check on examples held back"
         )
     return task.space
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kshot.encoders import Encoder
-from kshot.learners.learner import evaluating
+from kshot.learners.learner import Embedded, evaluating
 from kshot.testing.claims import claim, same
 
 
@@ -50,41 +50,44 @@ def check_encoder(encoder: Encoder, inputs: Any) -> None:
     _identity(own, read, features)
 
 
-def _features(encoder: Encoder, read: Any) -> Tensor:
+def _features(encoder: Encoder, read: Any) -> Embedded:
     with torch.no_grad(), evaluating(encoder):
-        out: Tensor = encoder(encoder.prepare(read))
+        out: Embedded = encoder(encoder.prepare(read))
     return out
 
 
-def _features_are_sound(encoder: Encoder, read: Any, features: Tensor) -> None:
-    """Shape, finiteness, no change of what was read, and no company."""
-    shape = tuple(features.shape)
-    maps = (
-        len(shape) == 4 and shape[1] >= encoder.features
-    )  # what a map needs beside its features stands behind
-    claim(
-        shape[0] == len(read) and (shape[-1] == encoder.features or maps),
-        f"features have shape {shape}; they must be [{len(read)}, ..., {encoder.features}], or maps",
-    )
-    claim(bool(torch.isfinite(features).all()), "features hold NaN or infinite values")
+def _features_are_sound(encoder: Encoder, read: Any, features: Embedded) -> None:
+    """Shape, finiteness, no change of what was read, and no company. What a map or a row of units needs beside its
+    features stands with them."""
+    claim(len(features) == len(read), f"{len(read)} inputs have {len(features)} features")
+    for item in features:
+        shape = tuple(item.shape)
+        units = isinstance(features, list) and len(shape) == 2 and shape[1] >= encoder.features
+        maps = len(shape) == 3 and shape[0] >= encoder.features
+        claim(
+            shape[-1] == encoder.features or maps or units,
+            f"features of an input have shape {shape}; they must be [..., {encoder.features}], maps, or rows of units",
+        )
+        claim(bool(torch.isfinite(item).all()), "features hold NaN or infinite values")
     before = read.clone() if isinstance(read, Tensor) else list(read)
     encoder.prepare(read)
     claim(same(before, read), "prepare changed what was read in place")
-    alone = torch.cat([_features(encoder, read[place : place + 1]) for place in range(len(read))])
-    gap = float((alone - features).abs().max())
-    claim(
-        gap <= 1e-4 * max(1.0, float(features.abs().max())),
-        f"in eval mode features change by {gap:.3g} with the company in the batch",
-    )
+    for place, item in enumerate(features):
+        alone = _features(encoder, read[place : place + 1])[0]
+        gap = float((alone - item).abs().max())
+        claim(
+            gap <= 1e-4 * max(1.0, float(item.abs().max())),
+            f"in eval mode features change by {gap:.3g} with the company in the batch",
+        )
 
 
-def _identity(encoder: Encoder, read: Any, features: Tensor) -> None:
+def _identity(encoder: Encoder, read: Any, features: Embedded) -> None:
     """The configuration is JSON and rebuilds the encoder; the fingerprint tells encoders apart."""
     config = json.loads(json.dumps(encoder.config()))
     again = type(encoder)(**config)
     claim(again.config() == config, f"config() is {config}; an encoder made from it says {again.config()}")
     again.load_state_dict(encoder.state_dict())
-    again = again.to(features.dtype)
+    again = again.to(features[0].dtype)
     claim(
         again.fingerprint() == encoder.fingerprint(),
         "the same configuration and weights have another fingerprint",

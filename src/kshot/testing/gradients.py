@@ -13,7 +13,7 @@ from torch.utils import _pytree as tree
 
 from kshot.engine import FallbackWarning, accumulate
 from kshot.learners import Learner
-from kshot.seeds import generator
+from kshot.seeds import drawing, generator
 from kshot.tasks import Examples, Task, TaskSource
 from kshot.testing.claims import claim
 
@@ -137,9 +137,15 @@ def trees(learner: Learner, source: TaskSource, count: int) -> list[tuple[Task, 
 
 
 def tree_loss(learner: Learner, like: tuple[Task, Tree]) -> Callable[[Tree], Tensor]:
-    """The loss of a task given as a tree; its space is that of `like`."""
+    """The loss of a task given as a tree; its space is that of `like`. What it draws (dropout), it draws alike each time,
+    since a loss that changes by itself has no finite differences."""
     space = like[0].space
-    return lambda t: learner.loss(Task(space, Examples(t[0], t[1]), Examples(t[2], t[3])))
+
+    def loss(t: Tree) -> Tensor:
+        with drawing(t[0][0].device, 0, "gradients"):
+            return learner.loss(Task(space, Examples(t[0], t[1]), Examples(t[2], t[3])))
+
+    return loss
 
 
 def _alike(tasks: list[tuple[Task, Tree]]) -> bool:

@@ -18,7 +18,8 @@ import torch
 
 from kshot.errors import DataError, SettingError, UnsupportedError
 from kshot.learners import Adapted
-from kshot.tasks.spaces import Classes, ClassPrediction
+from kshot.tasks.spaces import Classes, ClassPrediction, Pieces
+from kshot.trust.doubt import Doubtful, doubts
 
 _DIGITS = 1e-5
 """Features that differ by less than this share of the largest are those of one and the same input."""
@@ -51,12 +52,16 @@ class Suggestion:
             why = f"unlike every example; the best guess is {self.guess!r}"
         else:
             why = (
-                f"between {self.guess!r} ({self.probability:.0%}) and {self.rival!r} "
+                f"between {_named(self.guess)} ({self.probability:.0%}) and {_named(self.rival)} "
                 f"({self.rival_probability:.0%})"
             )
         return (
             why if self.stands_for == 1 else f"{why}; it stands for {self.stands_for} inputs that are alike"
         )
+
+
+def _named(label: Any) -> str:
+    return "nothing" if label is None else repr(label)
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,8 @@ class Suggestions(Sequence[Suggestion]):
     Attributes:
         items: one for each input.
         skipped: places of the pool that equal an example or an earlier input, and so would teach nothing.
-        expected_error: share of the pool that is answered wrong, by the task's own probabilities.
+        expected_error: share of the pool (of the spans or boxes found in it) that is answered wrong, by the task's own
+            probabilities.
     """
 
     items: tuple[Suggestion, ...]
@@ -97,6 +103,9 @@ def next_to_label(
     made by k-means on the features, each input weighing as much as it is unsure; of each group the input
     nearest to its centre is taken.
 
+    Of spans and boxes, an input is as unsure as its least sure piece, which is what the suggestion tells of (None: no
+    piece at all); groups are of pieces that look alike.
+
     Args:
         task: what was learned so far.
         pool: inputs without labels, as `task.predict` takes them.
@@ -110,7 +119,7 @@ def next_to_label(
         the examples.
 
     Raises:
-        UnsupportedError: answers are no classes.
+        UnsupportedError: answers are neither classes nor pieces.
         DataError: an empty pool, more asked for than it holds, NaN.
         SettingError: count or spread below 1.
 
@@ -127,22 +136,27 @@ def next_to_label(
             f"count is {count}, the pool holds {len(read)} inputs; ask for at most as many as there are"
         )
     embedded = task.embed(read)
-    answer = task.answer_embedded(embedded)
-    features = _rows(embedded)
-    new = _distinct(_rows(task.embedded), features)
+    answer: ClassPrediction | Doubtful
+    if isinstance(task.space, Pieces):
+        answer = doubts(task, embedded)
+        features, error = answer.rows, answer.error
+        new = _unequal(task, read)
+    else:
+        answer = task.answer_embedded(embedded)
+        features, error = _rows(embedded), float(1 - answer.probabilities.max(1).mean())
+        new = _distinct(_rows(task.embedded), features)
     unsure = 1 - _margins(answer.probabilities)
     candidates = new[np.argsort(-unsure[new], kind="stable")[: spread * count]]
     chosen = _one_per_group(features[candidates], unsure[candidates], count, seed)
     items = [_suggestion(int(candidates[row]), size, answer) for row, size in chosen]
     skipped = np.setdiff1d(np.arange(len(read)), new)
-    error = float(1 - answer.probabilities.max(1).mean())
     return Suggestions(tuple(items), tuple(skipped.tolist()), error)
 
 
 def _checked(task: Adapted, count: int, spread: int) -> None:
-    if not isinstance(task.space, Classes):
+    if not isinstance(task.space, Classes | Pieces):
         raise UnsupportedError(
-            f"this task answers with {task.space.kind}; what to label next is known for classes only"
+            f"this task answers with {task.space.kind}; what to label next is known for classes, spans and boxes"
         )
     for name, value in (("count", count), ("spread", spread)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -166,6 +180,18 @@ def _distinct(examples: np.ndarray, pool: np.ndarray) -> np.ndarray:
     return np.sort(first[first >= len(examples)]) - len(examples)
 
 
+def _unequal(task: Adapted, read: Any) -> np.ndarray:
+    """Places of inputs that equal neither an example nor an earlier input, by their content hashes, in order."""
+    digest = task.learner.encoder.digest
+    seen = {digest(item) for item in task.inputs}
+    new = []
+    for place, name in enumerate(map(digest, read)):
+        if name not in seen:
+            new.append(place)
+            seen.add(name)
+    return np.array(new, dtype=np.int64)
+
+
 def _margins(probabilities: np.ndarray) -> np.ndarray:
     """Best minus second best probability of each row."""
     two = np.partition(probabilities, -2, axis=1)[:, -2:]
@@ -185,7 +211,7 @@ def _one_per_group(rows: np.ndarray, weights: np.ndarray, count: int, seed: int)
     return sorted(chosen, key=lambda found: -found[1])
 
 
-def _suggestion(place: int, size: int, answer: ClassPrediction) -> Suggestion:
+def _suggestion(place: int, size: int, answer: ClassPrediction | Doubtful) -> Suggestion:
     row = answer.probabilities[place]
     best, rival = np.argsort(-row, kind="stable")[:2].tolist()
     return Suggestion(

@@ -92,7 +92,8 @@ class BoxPrediction:
 class Boxes(Pieces):
     """Boxes (left, top, right, bottom, label) in pixels, any number a picture; outputs are `BoxScores`.
 
-    A box with the label None is some other object: it counts neither as wanted nor as found.
+    A box with the label None is some other object: it counts neither as wanted nor as found. A box that is given twice
+    counts once; with two labels it is a DataError, since one thing has one label.
 
     >>> Boxes(("cell",)).encode([[(0, 0, 10, 20, "cell")]])
     [tensor([[ 0.,  0., 10., 20.,  0.]])]
@@ -108,6 +109,7 @@ class Boxes(Pieces):
                     f"box {tuple(box)} has {len(box)} values; give (left, top, right, bottom, label)"
                 )
             _check_sides(*box)
+        pieces = _each_once(pieces)
         indices = self.places([box[4] for box in pieces])
         rows = [[*map(float, box[:4]), c] for box, c in zip(pieces, indices, strict=True)]
         return torch.tensor(rows, dtype=torch.get_default_dtype()).reshape(-1, 5)
@@ -191,17 +193,16 @@ class Boxes(Pieces):
             boxes, [[self.piece(outputs, one) for one in here if not one.column] for here in picked]
         )
 
-    def right(self, wanted: Sequence[Sequence[Any]], given: Sequence[Any]) -> bool:
-        """Each wanted box is met by one of its label with an overlap (IoU) of 0.5 or more, and none is left."""
-        rows = [box for box in wanted if box[4] is not None]
-        if len(rows) != len(given) or not rows:
-            return len(rows) == len(given)
+    def met(self, wanted: Sequence[Sequence[Any]], given: Sequence[Any]) -> int:
+        """How many are met by a box of their label with an overlap (IoU) of 0.5 or more, each by one of its own."""
+        if not wanted or not given:
+            return 0
         overlap = iou(
-            *(torch.tensor([list(map(float, box[:4])) for box in boxes]) for boxes in (rows, given))
+            *(torch.tensor([list(map(float, box[:4])) for box in boxes]) for boxes in (wanted, given))
         )
-        alike = torch.tensor([[box[4] == other[4] for other in given] for box in rows])
-        overlap = overlap * alike
-        return bool((overlap[match(-(overlap >= 0.5).double())] >= 0.5).all())
+        alike = torch.tensor([[box[4] == other[4] for other in given] for box in wanted])
+        hits = (overlap * alike >= 0.5).double()
+        return int(hits[match(-hits)].sum())
 
 
 def _check_sides(left: Any, top: Any, right: Any, bottom: Any, label: Any) -> None:
@@ -217,6 +218,19 @@ def _check_sides(left: Any, top: Any, right: Any, bottom: Any, label: Any) -> No
             f"{told} has no area; give left < right and top < bottom, in pixels: corners in another order, or "
             "width and height in place of right and bottom?"
         )
+
+
+def _each_once(boxes: list[Sequence[Any]]) -> list[Sequence[Any]]:
+    """Boxes of one picture without repetition. Raises DataError where one has two labels."""
+    seen: dict[tuple[float, ...], Sequence[Any]] = {}
+    for box in boxes:
+        first = seen.setdefault(tuple(map(float, box[:4])), box)
+        if first[4] != box[4]:
+            raise DataError(
+                f"box ({', '.join(f'{side:g}' for side in box[:4])}) is marked twice, as {first[4]!r} and as {box[4]!r}; "
+                "one thing has one label: keep one of them"
+            )
+    return list(seen.values())
 
 
 def _strangers(outputs: BoxScores, mine: Tensor, refused: Tensor, known: list[Picked]) -> list[Picked]:

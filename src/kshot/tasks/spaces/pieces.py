@@ -87,8 +87,17 @@ class Pieces(OutputSpace):
         """A candidate as the prediction has it; an unknown one has the best guess for its label."""
 
     @abstractmethod
+    def met(self, wanted: Sequence[Sequence[Any]], given: Sequence[Any]) -> int:
+        """How many of the wanted pieces are among the given; `wanted` is a raw target, all with labels."""
+
+    def named(self, wanted: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+        """The pieces of a raw target that have a label, each once."""
+        return [piece for piece in dict.fromkeys(map(tuple, wanted)) if piece[-1] is not None]
+
     def right(self, wanted: Sequence[Sequence[Any]], given: Sequence[Any]) -> bool:
         """Are these the wanted pieces, none missing and none too many? `wanted` is a raw target."""
+        pieces = self.named(wanted)
+        return self.met(pieces, given) == len(pieces) == len(given)
 
     def verdict(self, chances: Tensor) -> Tensor:
         """The column that answers, of probabilities [..., 1 + labels]; 0 where it is none of the classes."""
