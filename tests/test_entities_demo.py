@@ -4,7 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from commands import call, figures
+from kshot.demo.entities import tidied
+
+
+@pytest.mark.parametrize(
+    ("text", "span", "wanted"),
+    [
+        ("See Mr. O'Neil 's car , now !", (4, 14), "See Mr. O'Neil's car, now!"),
+        ('" Up " , she said : " no " .', (2, 4), '"Up", she said: "no".'),
+        ("costs $ 5 ( about 4 % ) :) ok ...", (6, 9), "costs $5 (about 4%) :) ok..."),
+        ('an odd " quote', (3, 6), 'an odd "quote'),
+        (", leads", (2, 7), ", leads"),
+    ],
+)
+def test_blanks_of_tokens_are_taken_out(text: str, span: tuple[int, int], wanted: str) -> None:
+    found, spans = tidied(text, [(*span, "a")])
+    assert found == wanted
+    assert found[slice(*spans[0][:2])].replace(" ", "") == text[slice(*span)].replace(" ", "")
 
 
 def test_demo_of_entities(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import time
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +124,31 @@ def _tweets(file: Path) -> Part:
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     halves = [
-        from_spacy([spans_of_tags(r["tokens"], r["tags"]) for r in rows if r["split"] == s])
+        from_spacy([tidied(*spans_of_tags(r["tokens"], r["tags"])) for r in rows if r["split"] == s])
         for s in ("train", "dev")
     ]
     with_some = [p for p, spans in enumerate(halves[1].targets) if spans][:_JUDGED]
     labels = tuple(sorted({label for spans in halves[0].targets for _, _, label in spans}))
     return Part("tweets", halves[0], halves[1].take(with_some), labels)
+
+
+def tidied(text: str, spans: list[tuple[int, int, str]]) -> tuple[str, list[tuple[int, int, str]]]:
+    """A text of tokens joined by blanks, and its spans, as one would write it: no blank before a comma.
+
+    >>> tidied('Ada , " the first " ( 1843 ) , wrote .', [(0, 3, "person"), (22, 26, "date")])
+    ('Ada, "the first" (1843), wrote.', [(0, 3, 'person'), (18, 22, 'date')])
+    """
+    gone = [match.start() for match in _LOOSE.finditer(text)]
+    quotes = [match.start() for match in _QUOTE.finditer(text)]
+    gone += [place + 1 if n % 2 == 0 else place - 1 for n, place in enumerate(quotes)]
+    dropped = {place for place in gone if 0 < place < len(text) - 1 and text[place] == " "}
+    before = list(accumulate((place in dropped for place in range(len(text))), initial=0))
+    kept = "".join(sign for place, sign in enumerate(text) if place not in dropped)
+    return kept, [(start - before[start], end - before[end], label) for start, end, label in spans]
+
+
+_LOOSE = re.compile(r" (?=(?:[.!?…]+|[,;:%)\]}]|'(?:s|re|ve|ll|d|m)|n't)(?: |$))|(?<=[(\[{$£€]) ")
+_QUOTE = re.compile(r'(?<!\S)"(?!\S)')
 
 
 def _taught(
