@@ -1,7 +1,8 @@
 """Fine-tuning torchvision's FCOS on the network of a kshot detector: what users would do instead.
 
 Tian et al. (2019), "FCOS". The backbone starts from the same weights; its feature pyramid is the detector's own, at
-strides 8 to 64; heads start at random, as there are no others.
+strides 8 to 64; heads start at random, as there are no others. Pictures are mirrored at random, as in torchvision's own
+reference training.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ def fine_tuned(
         for group in optimizer.param_groups:
             group["lr"] = 1e-3 * (1 - spent / seconds) + 1e-6
         batch = [examples[n] for n in torch.randperm(len(examples), generator=rng)[:2].tolist()]
-        images = [_colour(picture) for picture, _ in batch]
-        goals = [_goal(boxes, labels) for _, boxes in batch]
+        pairs = [(_colour(picture), _goal(boxes, labels)) for picture, boxes in batch]
+        pairs = [_mirrored(*pair) if torch.rand((), generator=rng) < 0.5 else pair for pair in pairs]
+        images, goals = [image for image, _ in pairs], [goal for _, goal in pairs]
         losses = model(images, goals)
         optimizer.zero_grad()
         sum(losses.values()).backward()  # type: ignore[union-attr]
@@ -87,6 +89,12 @@ def fine_tuned(
 
 def _colour(picture: Tensor) -> Tensor:
     return picture.float().expand(3, -1, -1) / 255
+
+
+def _mirrored(image: Tensor, goal: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    left, top, right, bottom = goal["boxes"].unbind(1)
+    width = image.shape[2]
+    return image.flip(2), {**goal, "boxes": torch.stack([width - right, top, width - left, bottom], 1)}
 
 
 def _goal(boxes: list[Any], labels: list[str]) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from kshot.commandline.output import JSON_HELP, finish, guarded, say, show_table
 from kshot.commandline.pieces import MarkedPool
 from kshot.commandline.questions import TextOption, all_questions
 from kshot.commandline.shown import facts
+from kshot.commandline.tuning import TuneOption, refuse_tuning, tuned
 from kshot.errors import SettingError
 from kshot.learners import Adapted, Located
 from kshot.tasks.spaces import Boxes, Classes, Pieces, Spans
@@ -50,6 +51,7 @@ def adapt(
         bool, typer.Option("--small", help="Save without the base: smaller, but needs the base to load.")
     ] = False,
     golden: GoldenOption = None,
+    tune: TuneOption = None,
     as_json: Json = False,
 ) -> None:
     """Teach a base new classes from a few examples each.
@@ -60,21 +62,18 @@ def adapt(
     Example:  kshot adapt glyphs my_stamps/ -o stamps.kshot
     """
     if marked.is_marked(folder):
+        refuse_tuning(tune, f"{folder} holds marked texts")
         marked.teach(base, folder, out, golden, small, as_json)
         return
     learner = sources.base_of(base)
     columns = Columns.asked(input, label, learner)
     pool = sources.pool(folder, columns=columns, skip_unreadable=skip_unreadable)
     sources.check_fits(learner.encoder, pool)
-    if isinstance(pool, MarkedPool) and not isinstance(learner, Located):
-        raise SettingError(
-            f"{folder} holds marked boxes, but {base} answers with one class an input; choose a detector, for example "
-            "scenes"
-        )
+    _check_boxes(pool, learner, folder, base)
     start = time.perf_counter()
     task = learner.adapt(pool.inputs, sources.labels(pool), ids=sources.names(pool, Path(folder)))
     seconds = time.perf_counter() - start
-    task = with_golden(task, golden, columns)
+    task = with_golden(tuned(task, tune), golden, columns)
     task.save(out, include_base=not small)
     counts = dict(zip(pool.classes, pool.sizes, strict=True))
     say(
@@ -92,6 +91,14 @@ def adapt(
         {"kshot": len(task), "classes": len(counts), "milliseconds": 1000 * seconds, "file": str(out)},
         as_json,
     )
+
+
+def _check_boxes(pool: Any, learner: Any, folder: str, base: str) -> None:
+    if isinstance(pool, MarkedPool) and not isinstance(learner, Located):
+        raise SettingError(
+            f"{folder} holds marked boxes, but {base} answers with one class an input; choose a detector, for example "
+            "scenes"
+        )
 
 
 @guarded

@@ -214,10 +214,11 @@ class Adapted:
     def self_estimate(self) -> SelfEstimate:
         """How good the task is, as far as its own examples can say: exact leave-one-out accuracy and log-loss.
 
-        With one example a class nothing can be left out; then only the base's record on such tasks is told.
+        With one example a class nothing can be left out; then only the base's record on such tasks is told. Of spans
+        and boxes it tells the F1 besides (`PiecesEstimate`).
 
         Raises:
-            UnsupportedError: answers are no classes, or the learner cannot do without an example.
+            UnsupportedError: answers are neither classes nor pieces, or the learner cannot do without an example.
 
         >>> import torch, kshot
         >>> x = torch.tensor([[0.0], [0.1], [1.0], [0.9]])
@@ -229,14 +230,15 @@ class Adapted:
         return self_estimate(self)
 
     def suspect_labels(self, share: float = 0.1) -> list[SuspectLabel]:
-        """Examples whose label is probably wrong, by what the task answers for them without having seen them.
+        """Examples whose label is probably wrong, by what the task answers for them without having seen them; of spans
+        and boxes each marked piece, which then is the suspect's `piece`.
 
         Args:
             share: of labels that are expected to be wrong; a larger one lists more.
 
         Raises:
             SettingError: `share` is not between 0 and 1.
-            UnsupportedError: answers are no classes, or the learner cannot do without an example.
+            UnsupportedError: answers are neither classes nor pieces, or the learner cannot do without an example.
 
         >>> import torch, kshot
         >>> x = torch.tensor([[0.0], [0.1], [0.2], [1.0], [0.9], [0.1]])
@@ -354,7 +356,8 @@ class Adapted:
         """A new task of which nothing says that these examples ever were; cannot be undone.
 
         Takes examples in use and examples kept aside. Golden examples with the same input go too, and scalars
-        that `retune` chose with the forgotten ones are chosen again without them. Older values and files of
+        that `retune` chose with the forgotten ones are chosen again without them. A network that was tuned on
+        them (`kshot.vision.tune`) goes back to the base it came from; tune again. Older values and files of
         the task still hold the examples: they are yours to delete.
 
         Raises:
@@ -367,6 +370,7 @@ class Adapted:
         places = [place for place, name in enumerate(self.ids) if name in gone]
         aside = [place for place, name in enumerate(held) if name in gone]
         left = replace(self._left(places), removed=self._aside_without(aside))
+        left = left.on(self.learner.without_inputs(self._digests(gone)))
         if left.scalars is not None:
             left = left.at_scalars(None).retune().task
         return guarded(self._unguarded(gone), left, on_regression)
@@ -375,12 +379,26 @@ class Adapted:
         """The task without golden examples whose input is one of those ids'."""
         if self.golden is None:
             return self
-        digest = self.learner.encoder.digest
-        every = [*zip(self.inputs, self.ids, strict=True)]
-        every += zip(self.removed.inputs, self.removed.ids, strict=True) if self.removed else ()
-        banned = {digest(item) for item, name in every if name in gone}
+        banned, digest = self._digests(gone), self.learner.encoder.digest
         keep = [place for place, item in enumerate(self.golden.inputs) if digest(item) not in banned]
         return replace(self, golden=self.golden.only(keep))
+
+    def _digests(self, names: set[str]) -> set[str]:
+        """Content hashes of examples, in use or kept aside."""
+        every = [*zip(self.inputs, self.ids, strict=True)]
+        every += zip(self.removed.inputs, self.removed.ids, strict=True) if self.removed else ()
+        return {self.learner.encoder.digest(item) for item, name in every if name in names}
+
+    def on(self, learner: Learner) -> Adapted:
+        """The same task on another base of the same kind: examples in use, aside and golden are embedded anew."""
+        if learner is self.learner:
+            return self
+
+        def moved(held: Any) -> Any:
+            return held and replace(held, embedded=embed_read(learner, held.inputs))
+
+        new = Adapted.start(learner, self.inputs, self.targets, self.space, self.ids, self.scalars)
+        return replace(new, golden=moved(self.golden), removed=moved(self.removed))
 
     def _aside_without(self, places: Sequence[int]) -> Removed | None:
         if self.removed is None:

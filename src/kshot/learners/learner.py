@@ -213,6 +213,14 @@ class Learner(nn.Module, ABC):
                 "choose another learner"
             )
 
+    def without_inputs(self, digests: set[str]) -> Learner:
+        """A learner that never saw inputs of these digests: itself, unless it was tuned on them for one task.
+
+        Raises:
+            UnsupportedError: it was, and the base it came from is not at hand.
+        """
+        return self
+
     def check_examples(self, read: Any, targets: Any) -> None:
         """Raise DataError where inputs as read and their raw targets do not fit each other; by default they do."""
 

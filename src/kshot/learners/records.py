@@ -112,8 +112,8 @@ def _targets(targets: Any, manifest: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def save_task(task: Adapted, path: Path, include_base: bool) -> Path:
-    """Write an adapted task to `path`, in one step."""
-    manifest, tensors = task_record(task, include_base)
+    """Write an adapted task to `path`, in one step. A base that was tuned for it lies nowhere else, so it goes along."""
+    manifest, tensors = task_record(task, include_base or "tuned" in task.learner.card)
     return storage.write(path, manifest, tensors)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
 from torch import Tensor
 
 from kshot.bundles import load, register_learner
-from kshot.errors import DataError, SettingError
+from kshot.errors import BundleError, DataError, SettingError, UnsupportedError
 from kshot.heads import Head
-from kshot.learners import Located
+from kshot.learners import Learner, Located
+from kshot.learners.records import fingerprint
 from kshot.tasks import Examples
 from kshot.vision.centres import Centres
 from kshot.vision.picture_maps import MapEncoder
@@ -38,11 +40,41 @@ class Detector(Located):
     """
 
     kind: ClassVar[str] = "vision.detector"
+    origin: tuple[Learner, ...] = ()
+    """The base that this network was tuned from, while it is in memory; a tuple, since it is no part of this one."""
 
     def unpacked(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
         if targets is None and not isinstance(inputs, Examples):
             return marked(inputs)
         return super().unpacked(inputs, targets)
+
+    def tuned_from(self, base: Learner, seen: Sequence[str], steps: int) -> None:
+        """Note that this network was tuned (see `kshot.vision.tune`): from which base, and on which inputs (digests)."""
+        first = base.card.get("tuned", {})
+        origin = first.get("base", {"name": base.name, "fingerprint": fingerprint(base)})
+        told = {"base": origin, "seen": sorted({*seen, *first.get("seen", ())}), "steps": steps}
+        self.card, self.name = {**base.card, "tuned": told}, f"{origin['name'] or 'detector'} tuned"
+        self.origin = base.origin if first and isinstance(base, Detector) else (base,)
+
+    def without_inputs(self, digests: set[str]) -> Learner:
+        """The base that this network was tuned from, where it was tuned on one of these inputs; else itself."""
+        told = self.card.get("tuned")
+        if told is None or digests.isdisjoint(told["seen"]):
+            return self
+        if self.origin:
+            return self.origin[0]
+        wanted = told["base"]
+        try:
+            found = load(wanted["name"])
+        except BundleError:
+            found = None
+        if not isinstance(found, Learner) or fingerprint(found) != wanted["fingerprint"]:
+            raise UnsupportedError(
+                f"the detector was tuned on what is to be forgotten, and the base it came from ({wanted['name'] or 'unnamed'}"
+                f", {wanted['fingerprint'][:12]}) is not bundled nor in KSHOT_HOME; adapt that base to the other examples, "
+                "and tune again"
+            )
+        return found
 
     def check_examples(self, read: Any, targets: Any) -> None:
         """Raise DataError where a box lies outside of its picture by more than a pixel."""

@@ -48,7 +48,11 @@ class MapEncoder(ImageEncoder):
         return torch.stack(found) if found and len({item.shape for item in found}) == 1 else found
 
     def _fit(self, item: Tensor) -> Tensor:
-        """One picture [c, height, width] to [channels + PLANES, h, w]: resized, normalised, padded with 0."""
+        """One picture [c, height, width] to [channels + PLANES, h, w]."""
+        return self.planed(self.resized(item), item.shape[-2], item.shape[-1])
+
+    def resized(self, item: Tensor) -> Tensor:
+        """One picture as read, [c, height, width], to [channels, h, w] in 0..1 with its longer side at `size`."""
         x = item.float() / 255 if item.dtype == torch.uint8 else item
         height, width = x.shape[-2:]
         scale = self.size / max(height, width)
@@ -56,8 +60,13 @@ class MapEncoder(ImageEncoder):
         x = self._recolour(x[None])
         if (h, w) != (height, width):
             x = F.interpolate(x, (h, w), mode="bilinear", antialias=True, align_corners=False)
+        return x[0]
+
+    def planed(self, x: Tensor, height: int, width: int) -> Tensor:
+        """A resized picture [channels, h, w] that was `height` x `width`: normalised, padded with 0, planes behind."""
+        h, w = x.shape[-2:]
         pad = (0, -w % self.multiple, 0, -h % self.multiple)
-        x = F.pad(self._normalise(x), pad)
+        x = F.pad(self._normalise(x[None]), pad)
         columns = (torch.arange(x.shape[3]) + 0.5) * (width / w)
         rows = (torch.arange(x.shape[2]) + 0.5) * (height / h)
         grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1])

@@ -1,0 +1,298 @@
+"""Tuning a detector's network on one task's marked pictures, kept only where pictures held out gain by it.
+
+Gradient descent on random crops: the localiser's own loss (see `kshot.vision.Centres`) and the cross entropy of what the
+boxes look like. Afterwards the closed form names as ever, so that a tuned task explains, grows and shrinks as another.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kshot.encoders.sizes import whole
+from kshot.errors import SettingError, UnsupportedError
+from kshot.learners import Adapted
+from kshot.learners.given import embed_read
+from kshot.learners.learner import Embedded, Learner
+from kshot.seeds import generator
+from kshot.tasks.examples import take
+from kshot.tasks.spaces import Boxes
+from kshot.vision.average_precision import average_precision
+from kshot.vision.centres import Centres
+from kshot.vision.crops import Crops
+from kshot.vision.detection import Detector
+from kshot.vision.picture_maps import MapEncoder
+
+_TRIAL = 0.4
+"""Share of the run after which pictures that were held out so far are asked, and are learned from afterwards."""
+_WARM, _DECAY, _CLIP = 10, 1e-4, 10.0
+_UNMARKED = 4
+"""Places of a crop, likely but not marked, that are told from the classes."""
+_SHAKE = 0.08
+"""Of a box, in parts of its sides, before it is looked at: boxes that are found lie no better."""
+_STEADY = 16
+"""Pictures that batch norms take their statistics from."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What tuning did.
+
+    Attributes:
+        task: adapted on the tuned network, or as it was.
+        kept: whether the tuned network was kept.
+        before, after: on pictures held out of the first part of the run, without tuning and with what that part tuned:
+            the mean of the AP50 of boxes whatever their label and of all labels in one ranking; NaN where no picture
+            could be held out.
+        steps: gradient steps. cpu_seconds: the processor's time for all of it.
+    """
+
+    task: Adapted
+    kept: bool
+    before: float
+    after: float
+    steps: int
+    cpu_seconds: float
+
+
+def tune(
+    task: Adapted,
+    *,
+    seconds: float = 20.0,
+    steps: int | None = None,
+    rate: float = 2e-3,
+    batch: int = 4,
+    crops: Crops | None = None,
+    trial: bool = True,
+    seed: int = 0,
+    watch: Callable[[float], None] | None = None,
+) -> Tuned:
+    """Fit a detector's whole network to the task's marked pictures; the task's base does not change.
+
+    A trial comes first: a fifth of the pictures (at least one) are held out of the first part of the run, and tuning
+    goes on, with all pictures, only where average precision on them rises; else the task stays as it was. The tuned task carries
+    a base of its own, which `save` puts into its file. `add` and `remove` keep that base; `forget` gives it up, since the
+    network has seen what is to be forgotten.
+
+    Args:
+        seconds: processor time to spend, all cores together. steps: gradient steps in place of it: the same steps and
+            seed give the same network on the same machine.
+        rate, batch: size of a step (AdamW), and crops in one.
+        crops: how crops are made; `Crops(mirror=False)` where left and right mean something, `Crops(turn=True)` where up
+            and down do not, as under a microscope.
+        trial: False keeps the result untried.
+        watch: called after each step with the share of the run that is done.
+
+    Raises:
+        UnsupportedError: the task's base is no `Detector` on `Centres`.
+        SettingError: a setting outside its range.
+    """
+    _checked(task, seconds, rate)
+    run = _Run(task, crops or Crops(), whole("batch", batch), rate, seed)
+    clock = _Clock(
+        run.begin, seconds - run.reserve(), None if steps is None else whole("steps", steps), watch
+    )
+    everything = list(range(len(task)))
+    held = run.held_out() if trial else []
+    before = after = float("nan")
+    if held:
+        run.descend([place for place in everything if place not in held], clock, _TRIAL)
+        before, after = run.judged(held)
+    kept = not trial or after > before  # never with NaN
+    if kept:
+        run.descend(everything, clock, 1.0)
+    found = run.task() if kept else task
+    return Tuned(found, kept, before, after, run.steps, time.process_time() - run.begin)
+
+
+def _checked(task: Adapted, seconds: float, rate: float) -> None:
+    learner = task.learner
+    if not isinstance(learner, Detector) or not isinstance(learner.localiser, Centres):
+        raise UnsupportedError(
+            f"the task's base is a {type(learner).__name__}; what is tuned here is a detector: kshot.vision.detector(). "
+            "For texts there is kshot.text.tune"
+        )
+    for name, value in (("seconds", seconds), ("rate", rate)):
+        if not 0 < value < math.inf:
+            raise SettingError(f"{name} is {value}; give a number above 0")
+
+
+class _Clock:
+    """How much of a run is done, by processor time since `begin` or by steps."""
+
+    def __init__(
+        self, begin: float, seconds: float, steps: int | None, watch: Callable[[float], None] | None
+    ) -> None:
+        self.begin, self.seconds, self.steps = begin, max(seconds, 1e-3), steps
+        self.watch = watch or (lambda share: None)
+
+    def share(self, step: int) -> float:
+        done = step / self.steps if self.steps else (time.process_time() - self.begin) / self.seconds
+        self.watch(min(done, 1.0))
+        return done
+
+
+class _Run:
+    """One network on its way."""
+
+    def __init__(self, task: Adapted, crops: Crops, batch: int, rate: float, seed: int) -> None:
+        self.begin, self.before, self.crops, self.batch = time.process_time(), task, crops, batch
+        self.learner = cast(Detector, copy.deepcopy(task.learner))
+        self.encoder = cast(MapEncoder, self.learner.encoder)
+        self.localiser = cast(Centres, self.learner.localiser)
+        assert isinstance(task.space, Boxes)
+        self.labels, self.rows = task.space.labels, task.space.encode(task.targets)
+        self.pictures = [self.encoder.resized(item) for item in task.inputs]
+        self.boxes = [_scaled(*each) for each in zip(self.rows, task.inputs, self.pictures, strict=True)]
+        self.draw, self.rate, self.steps = generator(seed, "tune"), rate, 0
+        self.classifier = nn.utils.skip_init(nn.Linear, self.localiser.vector, task.space.size)  # type: ignore[no-untyped-call]
+        nn.init.normal_(self.classifier.weight, std=0.01, generator=self.draw)
+        nn.init.zeros_(self.classifier.bias)
+        moving = [*self.encoder.parameters(), *self.localiser.parameters(), *self.classifier.parameters()]
+        self.moving = [parameter.requires_grad_(True) for parameter in moving]
+        self.steepest = torch.optim.AdamW(self.moving, rate, weight_decay=_DECAY)
+
+    def reserve(self) -> float:
+        """Processor time that is needed behind the last step, as measured on one picture."""
+        begin = time.process_time()
+        embed_read(self.learner, self.before.inputs[:1])
+        each = time.process_time() - begin
+        return 1.15 * each * (min(len(self.before), _STEADY) + len(self.before) + 2)
+
+    def held_out(self) -> list[int]:
+        """Places of a fifth of the pictures, drawn so that each of their labels stays with the others."""
+        known = [{int(label) for label in rows[:, 4].tolist() if label >= 0} for rows in self.rows]
+        held: list[int] = []
+        for place in torch.randperm(len(known), generator=self.draw).tolist():
+            rest = set().union(*(own for n, own in enumerate(known) if n != place and n not in held))
+            if known[place] and known[place] <= rest:
+                held.append(place)
+            if len(held) >= max(1, len(known) // 5):
+                break
+        return held
+
+    def descend(self, places: Sequence[int], clock: _Clock, until: float) -> None:
+        """Steps on crops of these pictures until this share of the run is done."""
+        groups = self._groups(places)
+        self.learner.train()
+        while (done := clock.share(self.steps)) < until:
+            slope = self.rate * min(1.0, (self.steps + 1) / _WARM) * (0.5 + 0.5 * math.cos(math.pi * done))
+            for group in self.steepest.param_groups:
+                group["lr"] = slope
+            self.steepest.zero_grad()
+            with torch.enable_grad():
+                self._loss([self._crop(groups) for _ in range(self.batch)]).backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.moving, _CLIP)
+            self.steepest.step()
+            self.steps += 1
+
+    def _groups(self, places: Sequence[int]) -> list[list[tuple[int, int | None]]]:
+        """Places of pictures and of boxes in them, by label; pictures without boxes are a group of their own."""
+        showing: dict[int | None, list[tuple[int, int | None]]] = {}
+        for place in places:
+            labels = self.rows[place][:, 4].long().tolist()
+            for row, label in enumerate(labels):
+                showing.setdefault(label, []).append((place, row))
+            if not labels:
+                showing.setdefault(None, []).append((place, None))
+        return list(showing.values())
+
+    def _crop(self, groups: list[list[tuple[int, int | None]]]) -> tuple[Tensor, Tensor]:
+        """A crop around a box of a label that was drawn first, so that rare labels are seen as often as others."""
+        own = groups[self._below(len(groups))]
+        place, row = own[self._below(len(own))]
+        found, boxes = self.crops(self.pictures[place], self.boxes[place], row, self.draw)
+        return self.encoder.planed(found, self.crops.side, self.crops.side), boxes
+
+    def _below(self, count: int) -> int:
+        return int(torch.randint(count, (), generator=self.draw))
+
+    def _loss(self, crops: list[tuple[Tensor, Tensor]]) -> Tensor:
+        boxes = [own for _, own in crops]
+        items = list(self.learner.embed(torch.stack([picture for picture, _ in crops])))
+        marked = torch.cat(self.localiser.vectors_of(items, [self._shaken(own) for own in boxes]))
+        others = torch.cat(self.localiser.aside(items, boxes, {}, _UNMARKED))
+        goal = torch.cat([torch.cat(boxes)[:, 4].long() + 1, torch.zeros(len(others), dtype=torch.long)])
+        naming = F.cross_entropy(self.classifier(torch.cat([marked, others])), goal, reduction="sum")
+        return self.localiser.loss(items, boxes) + naming / max(len(goal), 1)
+
+    def _shaken(self, boxes: Tensor) -> Tensor:
+        sides = (boxes[:, 2:4] - boxes[:, :2]).repeat(1, 2)
+        moved = boxes[:, :4] + _SHAKE * sides * torch.randn(len(boxes), 4, generator=self.draw)
+        return torch.cat([moved[:, :2], torch.maximum(moved[:, 2:], moved[:, :2] + 1), boxes[:, 4:]], 1)
+
+    def judged(self, held: list[int]) -> tuple[float, float]:
+        """AP50 on the pictures held out, taught by the others: with the base, and with the network as it is now."""
+        rest = [place for place in range(len(self.before)) if place not in held]
+        self._steady(rest)
+        new = embed_read(self.learner, self.before.inputs)
+        gold = [[box for box in self.before.targets[p] if box[4] is not None] for p in held]
+        found = []
+        for learner, embedded in ((self.before.learner, self.before.embedded), (self.learner, new)):
+            small = self._taught(learner, embedded, rest)
+            outputs = small.outputs([embedded[place] for place in held])
+            found.append(_merit(small.space.decode(outputs, least=0.01).boxes, gold, self.labels))
+        return found[0], found[1]
+
+    def _steady(self, places: Sequence[int]) -> None:
+        """Batch norms take their statistics anew, from whole pictures: those of crops are a little off."""
+        self.learner.train()
+        norms = [m for m in self.learner.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+        paces = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean over pictures
+        with torch.no_grad():
+            for place in places[:_STEADY]:
+                self.learner.embed(self.learner.prepared([self.before.inputs[place]]))
+        for norm, pace in zip(norms, paces, strict=True):
+            norm.momentum = pace
+        self.learner.eval()
+
+    def _taught(self, learner: Learner, embedded: Embedded, places: list[int]) -> Adapted:
+        """The task with these of its examples alone, on a base that embedded them all."""
+        own = self.before
+        inputs, targets = take(own.inputs, places), take(own.targets, places)
+        ids = tuple(own.ids[place] for place in places)
+        return Adapted.of_embedded(learner, own.space, inputs, targets, ids, take(embedded, places))
+
+    def task(self) -> Adapted:
+        """The whole task on the tuned network."""
+        self._steady(range(len(self.before)))
+        for parameter, old in zip(self.learner.parameters(), self.before.learner.parameters(), strict=True):
+            parameter.grad = None
+            parameter.requires_grad_(old.requires_grad)
+        base = self.before.learner
+        self.learner.tuned_from(base, [self.encoder.digest(item) for item in self.before.inputs], self.steps)
+        return self.before.on(self.learner.eval())
+
+
+def _merit(found: list[Any], gold: list[Any], labels: Sequence[Any]) -> float:
+    """Half the AP50 of boxes whatever their label, half that of all labels in one ranking. With the few boxes that are
+    held out the usual mean over labels is mostly noise."""
+    whatever = [
+        [[(*box[:4], "any", *box[5:]) for box in own] for own in pictures] for pictures in (found, gold)
+    ]
+    by_label = [
+        [
+            [(*box[:4], "any", *box[5:]) for box in own if box[4] == label]
+            for own in pictures
+            for label in labels
+        ]
+        for pictures in (found, gold)
+    ]
+    return (average_precision(*whatever).ap + average_precision(*by_label).ap) / 2
+
+
+def _scaled(rows: Tensor, item: Tensor, picture: Tensor) -> Tensor:
+    """Boxes [k, 5] in the pixels of the resized picture."""
+    across, down = picture.shape[2] / item.shape[-1], picture.shape[1] / item.shape[-2]
+    return rows.to(picture) * torch.tensor([across, down, across, down, 1.0])
