@@ -26,10 +26,13 @@ from kshot.seeds import generator
 from kshot.storage import replace_file
 from kshot.tasks.spaces import Boxes
 from kshot.vision import Detector, Precision, Scenes, average_precision, tune, write_coco
+from kshot.vision.detection import resized
 
 SHOWN = 4
 SHOTS = 5
 TESTED = 16
+DRAWN = 256
+"""Pixels along a side of the drawn pictures."""
 TUNED = 30.0
 """Seconds of processor time that photographs are tuned for."""
 SETS = {"bccd": "Blood cells", "playing_cards": "Playing cards"}
@@ -63,7 +66,8 @@ def run_detect(console: Console, *, out: Path, data: Path | None = None, seed: i
     figures: dict[str, Any] = {}
     parts = []
     for one in sets:
-        task, found = _act(console, learner, one, figures)
+        # drawings are small, and things should look as large as those that it learned from
+        task, found = _act(console, learner if one.photographs else resized(learner, DRAWN), one, figures)
         parts += _sections(task, one, found)
         task.save(out / f"{_name(one)}.kshot", include_base=True)
     _keep_drawn(out / "pictures", sets[0])
@@ -178,7 +182,7 @@ def _name(one: Pictures) -> str:
 
 def _drawn(seed: int) -> Pictures:
     """Things that kshot draws: other ones than the detector was trained on."""
-    source = Scenes(size=256, ways=3, pictures=6, queries=TESTED, things=(3, 6), marked=False)
+    source = Scenes(size=DRAWN, ways=3, pictures=6, queries=TESTED, things=(3, 6), marked=False)
     task = source.sample(generator(seed, "demo", "detect"))
     assert task.support is not None
     assert task.query is not None

@@ -389,15 +389,17 @@ class Adapted:
         every += zip(self.removed.inputs, self.removed.ids, strict=True) if self.removed else ()
         return {self.learner.encoder.digest(item) for item, name in every if name in names}
 
-    def on(self, learner: Learner) -> Adapted:
-        """The same task on another base of the same kind: examples in use, aside and golden are embedded anew."""
+    def on(self, learner: Learner, embedded: Embedded = None) -> Adapted:
+        """The same task on another base of the same kind: examples in use (unless `embedded` has them), aside and
+        golden are embedded anew."""
         if learner is self.learner:
             return self
 
         def moved(held: Any) -> Any:
             return held and replace(held, embedded=embed_read(learner, held.inputs))
 
-        new = Adapted.start(learner, self.inputs, self.targets, self.space, self.ids, self.scalars)
+        known = embed_read(learner, self.inputs) if embedded is None else embedded
+        new = self.of_embedded(learner, self.space, self.inputs, self.targets, self.ids, known, self.scalars)
         return replace(new, golden=moved(self.golden), removed=moved(self.removed))
 
     def _aside_without(self, places: Sequence[int]) -> Removed | None:

@@ -93,15 +93,15 @@ class Located(Learner):
                 "the support has 0 pieces with a label; mark at least one piece and give its label"
             )
         aside = [vectors[~named], *self.localiser.aside(items, rows, where, _ASIDE)]
-        state = self._named(vectors[named], labels[named], space.size - 1)
+        state = self.named(vectors[named], labels[named], space.size - 1)
         return {
             **state,
             **{f"where/{k}": t for k, t in where.items()},
             "aside": torch.cat(aside)[:_MOST_ASIDE],
         }
 
-    def _named(self, vectors: Tensor, labels: Tensor, size: int) -> State:
-        """The head on marked pieces [n, d]; classes without any stay out of it."""
+    def named(self, vectors: Tensor, labels: Tensor, size: int) -> State:
+        """The head, and each class's level, on marked pieces [n, d]; classes without any stay out of it."""
         present, places = torch.unique(labels, return_inverse=True)
         head = self.head.solve(vectors, places, len(present))
         own = self.head.without_each(vectors, places, len(present)).own().gather(1, places[:, None])[:, 0]

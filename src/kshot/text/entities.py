@@ -67,7 +67,7 @@ class Entities(Located):
         texts, spans = _pairs(inputs) if pairs else super().unpacked(inputs, targets)
         return texts, [list(own) for own in spans]
 
-    def _named(self, vectors: Tensor, labels: Tensor, size: int) -> State:
+    def named(self, vectors: Tensor, labels: Tensor, size: int) -> State:
         """Prototypes of length 1, so that wide classes and classes of few examples are no further away than others."""
         present, places = torch.unique(labels, return_inverse=True)
         unit = F.normalize(vectors, dim=1)

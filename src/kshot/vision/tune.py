@@ -38,6 +38,8 @@ _UNMARKED = 4
 """Places of a crop, likely but not marked, that are told from the classes."""
 _SHAKE = 0.08
 """Of a box, in parts of its sides, before it is looked at: boxes that are found lie no better."""
+_FOLDS, _ASKED, _TURNS, _PACE = 5, 5, 30, 0.1
+"""Of settling what is refused: parts of the pictures, crops of each, steps and their size."""
 _STEADY = 16
 """Pictures that batch norms take their statistics from."""
 
@@ -165,7 +167,7 @@ class _Run:
         begin = time.process_time()
         embed_read(self.learner, self.before.inputs[:1])
         each = time.process_time() - begin
-        return 1.15 * each * (min(len(self.before), _STEADY) + len(self.before) + 2)
+        return each * (min(len(self.before), _STEADY) + len(self.before) + _FOLDS * _ASKED / 2 + 6) + 0.3
 
     def held_out(self) -> list[int]:
         """Places of a fifth of the pictures, drawn so that each of their labels stays with the others."""
@@ -267,12 +269,69 @@ class _Run:
     def task(self) -> Adapted:
         """The whole task on the tuned network."""
         self._steady(range(len(self.before)))
+        embedded = embed_read(self.learner, self.before.inputs)
+        self._refuse_anew(list(embedded))
         for parameter, old in zip(self.learner.parameters(), self.before.learner.parameters(), strict=True):
             parameter.grad = None
             parameter.requires_grad_(old.requires_grad)
         base = self.before.learner
         self.learner.tuned_from(base, [self.encoder.digest(item) for item in self.before.inputs], self.steps)
-        return self.before.on(self.learner.eval())
+        return self.before.on(self.learner.eval(), embedded)
+
+    def _refuse_anew(self, items: list[Tensor]) -> None:
+        """The scalars that decide what is refused, for a network that knows these pictures: each picture's crops are
+        named by the other fifths of the pictures. Without it everything new would look unlike what was taught."""
+        folds = [place % _FOLDS for place in range(len(items))]
+        marked, aside = self._looks(items, self.rows)
+        asked = [self._asked(fold, folds) for fold in sorted(set(folds))]
+        scalars = [*self.learner.head.parameters(), self.learner.level, self.learner.log_weight]
+        scalars += [self.learner.outside, self.learner.log_scale]
+        start = [scalar.detach().clone() for scalar in scalars]
+        steepest = torch.optim.Adam(scalars, _PACE)
+        for _ in range(_TURNS):
+            steepest.zero_grad()
+            with torch.enable_grad():
+                away = torch.stack(
+                    [(p - q).square().sum() for p, q in zip(scalars, start, strict=True)]
+                ).sum()
+                losses, count = away / 2, 1
+                for fold, (vectors, goal) in enumerate(asked):
+                    rest = [place for place in range(len(items)) if folds[place] != fold]
+                    found = self._named(vectors, goal, rest, marked, aside)
+                    losses, count = losses + found[0], count + found[1]
+                (losses / count).backward()  # type: ignore[no-untyped-call]
+            steepest.step()
+
+    def _looks(self, items: list[Tensor], rows: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """What marked boxes look like, and likely places that are not marked, of each picture or crop."""
+        with torch.no_grad():
+            return self.localiser.vectors_of(items, rows), self.localiser.aside(items, rows, {}, _UNMARKED)
+
+    def _asked(self, fold: int, folds: list[int]) -> tuple[Tensor, Tensor]:
+        """Vectors of crops of a fold's pictures, marked and not, and their columns among the names."""
+        groups = self._groups([place for place, own in enumerate(folds) if own == fold])
+        crops = [self._crop(groups) for _ in range(_ASKED)]
+        boxes = [own for _, own in crops]
+        with torch.no_grad():
+            items = list(self.learner.embed(torch.stack([picture for picture, _ in crops])))
+        marked, aside = self._looks(items, [self._shaken(own) for own in boxes])
+        others = torch.cat(aside)
+        goal = torch.cat([torch.cat(boxes)[:, 4].long() + 1, torch.zeros(len(others), dtype=torch.long)])
+        return torch.cat([*marked, others]), goal
+
+    def _named(
+        self, vectors: Tensor, goal: Tensor, rest: list[int], marked: list[Tensor], aside: list[Tensor]
+    ) -> tuple[Tensor, int]:
+        """The summed cross entropy of names by these pictures alone, and of how many vectors."""
+        labels = torch.cat([self.rows[place][:, 4].long() for place in rest] or [goal[:0]])
+        if not bool((labels >= 0).any()):
+            return vectors.new_zeros(()), 0
+        own = torch.cat([marked[place] for place in rest])
+        state = self.learner.named(own[labels >= 0], labels[labels >= 0], self.before.space.size - 1)
+        state["aside"] = torch.cat([own[labels < 0], *(aside[place] for place in rest)])
+        keep = torch.isin(goal, torch.cat([state["present"] + 1, goal.new_zeros(1)]))
+        names = self.learner.names(state, vectors[keep], self.before.space)
+        return F.nll_loss(names, goal[keep], reduction="sum"), int(keep.sum())
 
 
 def _merit(found: list[Any], gold: list[Any], labels: Sequence[Any]) -> float:
