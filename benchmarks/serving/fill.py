@@ -16,10 +16,11 @@ from typing import Any
 import torch
 
 import kshot
-from kshot.learners import Learner
+from kshot.learners import Adapted, Learner
 from kshot.learners.records import fingerprint
 from kshot.seeds import generator
 from kshot.serving.store import Block, Store, Version
+from kshot.serving.tasks import kept_solved
 from kshot.tasks.spaces import Classes
 
 BASE, SPEC = "texts", "hash:ngram?dim=384"
@@ -116,19 +117,23 @@ def fill(
     for first in range(0, tasks, _PART):
         numbers = range(first, min(first + _PART, tasks))
         chosen = torch.randint(len(texts), (len(numbers), EXAMPLES), generator=rng)
-        store.put_many(
-            tenant, [_task(n, mark, texts, features, own) for n, own in zip(numbers, chosen, strict=True)]
-        )
+        drawn = zip(numbers, chosen, strict=True)
+        store.put_many(tenant, [_task(learner, n, mark, texts, features, own) for n, own in drawn])
         if say and first % 10_000 == 0:
             say(f"{first} tasks, {time.perf_counter() - start:.0f} s")
     return time.perf_counter() - start
 
 
-def _task(number: int, mark: str, texts: list[str], features: Any, own: Any) -> tuple[Version, Block]:
+def _task(
+    learner: Learner, number: int, mark: str, texts: list[str], features: Any, own: Any
+) -> tuple[Version, Block]:
     labels = [f"intent {number % 97} {k % WAYS}" for k in range(EXAMPLES)]
-    space = json.dumps(Classes.of(labels).to_json())
-    version = Version(model_name(number), 1, BASE, mark, space, tuple(range(EXAMPLES)))
-    return version, Block(version.numbers, labels, [texts[k] for k in own.tolist()], features[own])
+    space = Classes.of(labels)
+    version = Version(model_name(number), 1, BASE, mark, json.dumps(space.to_json()), tuple(range(EXAMPLES)))
+    held = [texts[k] for k in own.tolist()]
+    ids = tuple(f"e{k}" for k in range(EXAMPLES))
+    task = Adapted.of_embedded(learner, space, held, labels, ids, features[own].float())
+    return version, Block(version.numbers, labels, held, features[own], kept_solved(task))
 
 
 def main() -> None:

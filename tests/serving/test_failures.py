@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -16,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from nursery import Nursery, ask
 from postgres import Postgres
 from sqlalchemy import event
 
 import kshot
 from kshot.errors import KshotError
+from kshot.seeds import generator
 from kshot.serving.faults import Busy, Corrupt, StoreFull
 from kshot.serving.service import Service
 from kshot.serving.store import Store
@@ -145,27 +148,42 @@ def test_a_full_disk_answers_507_and_predictions_go_on(small_disk: Path) -> None
     service.close()
 
 
+BLOBS = (
+    ("data", "features", "model"), ("labels", "features", "model"), ("solved", "features", "model"),
+    ("labels", "examples", "model"), ("inputs", "examples", "model"), ("body", "versions", "model"),
+    ("about", "models", "id"),
+)  # fmt: skip
+
+
+def looked_at(service: Service, model: str, inputs: Any) -> None:
+    """Everything of a model; to answer, no inputs are needed and no labels but those beside the features."""
+    service.predict("a", model, inputs)
+    service.example("a", model, "e0")
+
+
 def test_one_flipped_byte_in_each_of_100_stored_states_is_found(tmp_path: Path) -> None:
-    service = service_on(Store.at(tmp_path))
-    models = [service.teach("a", "rows", THREE)["id"] for _ in range(110)]
-    expected = service.predict("a", models[-1], [[4.0, 4.0]])["predictions"]
+    wide = {"wide": kshot.learners.ClosedForm(kshot.encoders.identity(256))}
+    service, inputs = Service(Store.at(tmp_path), wide), torch.randn(3, 256, generator=generator(0)).tolist()
+    three = [{"input": x, "label": y} for x, y in zip(inputs, "xyz", strict=True)]
+    models = [service.teach("a", "wide", three)["id"] for _ in range(110)]
+    expected = service.predict("a", models[-1], inputs)["predictions"]
     service.close()
     file, rng = tmp_path / "kshot.db", random.Random(0)
     raw = bytearray(file.read_bytes())
     with sqlite3.connect(file) as connection:
         for number, model in enumerate(models[:100]):
-            column, table = (("data", "features"), ("labels", "examples"), ("body", "versions"))[number % 3]
-            [blob] = connection.execute(f"SELECT {column} FROM {table} WHERE model = ?", (model,)).fetchone()
-            place = raw.index(blob) + rng.randrange(len(blob))
-            raw[place] ^= 1 << rng.randrange(8)
+            column, table, key = BLOBS[number % len(BLOBS)]
+            [blob] = connection.execute(f"SELECT {column} FROM {table} WHERE {key} = ?", (model,)).fetchone()
+            place = rng.choice([found.start() for found in re.finditer(re.escape(blob), raw)])
+            raw[place + rng.randrange(len(blob))] ^= 1 << rng.randrange(8)
     connection.close()
     file.write_bytes(raw)
-    again = service_on(Store.at(tmp_path))
+    again = Service(Store.at(tmp_path), wide)
     for model in models[:100]:
         with pytest.raises(Corrupt, match=model):
-            again.predict("a", model, [[4.0, 4.0]])
+            looked_at(again, model, inputs)
     for model in models[100:]:
-        assert again.predict("a", model, [[4.0, 4.0]])["predictions"] == expected
+        assert again.predict("a", model, inputs)["predictions"] == expected
     count, damaged = again.store.check()
     assert (count, len(damaged)) == (110, 100)
     assert all(model in said for model, said in zip(sorted(models[:100]), damaged, strict=True))

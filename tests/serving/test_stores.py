@@ -172,7 +172,7 @@ def many(store: Store, count: int) -> None:
         labels, items = [f"secret label {n}", "other"], [f"secret text {n} " * (1 + n % 9), "text"]
         block = Block((0, 1), labels, items)
         store.put_version(
-            "a", version, block, name=f"secret name {n}", key=(f"k{n}", "r"), answer=f"secret {n}"
+            "a", version, block, name=f"secret name {n}", key=(f"k{n}", "r"), answer=lambda n=n: f"secret {n}"
         )
 
 

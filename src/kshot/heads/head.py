@@ -35,6 +35,16 @@ class Head(nn.Module, ABC):
     def respond(self, state: State, features: Tensor) -> Any:
         """Scores or numbers [m, size] (or a Gaussian) for query features [m, d]."""
 
+    def kept(self, state: State) -> State:
+        """What of a state is small and dear, so that it is worth storing beside the features, as tensors of one type;
+        empty: nothing.
+        """
+        return {}
+
+    def grown(self, kept: State, features: Tensor, targets: Tensor, size: int) -> State:
+        """A state for `respond` out of what was kept, without solving; it answers as the whole one, within rounding."""
+        return self.solve(features, targets, size)
+
     def without_each(self, features: Tensor, targets: Tensor, size: int) -> WithoutEach:
         """The head solved without each support example in turn, at the same scalars; arguments as for `solve`.
 

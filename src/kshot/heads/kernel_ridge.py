@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -69,7 +70,40 @@ class KernelRidgeHead(Head):
         gain = torch.ones_like(self.log_gain) if numbers else self.log_gain.exp()
         return {**state, "support": features, "dual": gain * dual}
 
+    def kept(self, state: State) -> State:
+        if "mean" in state or state["support"].dtype != torch.float32:
+            return {}
+        support, prototypes = state["support"], state["prototypes"]
+        rates = [-self.log_width.detach().exp(), -self.log_scale.detach().exp()]
+        return {
+            "dual": state["dual"],
+            "lengths": support.square().sum(1),
+            "centres": prototypes.square().sum(1),
+            "rates": torch.stack(rates).to(support) / support.shape[1],
+        }
+
+    def grown(self, kept: State, features: Tensor, targets: Tensor, size: int) -> State:
+        """As kept, and which share each example has in its class's mean: the means themselves are not needed."""
+        members = np.eye(size, dtype=np.float32)[targets.numpy(force=True)]
+        counts = members.sum(0)
+        if not counts.all():
+            return self.solve(features, targets, size)
+        shares = torch.from_numpy(members / counts).to(features.device)
+        spread = kept["lengths"] @ shares - kept["centres"]
+        width, scale = kept["rates"].unbind()
+        own = {"dual": kept["dual"], "lengths": kept["lengths"]}
+        return {
+            "support": features,
+            "shares": shares,
+            "spread": spread,
+            "width": width,
+            "scale": scale,
+            **own,
+        }
+
     def respond(self, state: State, features: Tensor) -> Tensor:
+        if "shares" in state:
+            return _from_distances(state, features)
         return self._prior(state, features) + self._kernel(features, state["support"]) @ state["dual"]
 
     def without_each(self, features: Tensor, targets: Tensor, size: int) -> WithoutEach:
@@ -85,3 +119,12 @@ class KernelRidgeHead(Head):
         prior = PrototypeWithoutEach(features, targets, size, scale)
         fast = ClassesWithoutEach(regular, prior, cross, self.log_gain.exp())
         return fast if fast.finite else Resolved(self, features, targets, size)
+
+
+def _from_distances(state: State, features: Tensor) -> Tensor:
+    """The same scores out of one table of distances: that to a mean is the mean of those to its members, less their
+    spread (the mean of their own distances to it)."""
+    own = features.square().sum(1, keepdim=True)
+    far = torch.addmm(own + state["lengths"], features, state["support"].T, alpha=-2).clamp_(min=0)
+    prior = (far @ state["shares"]).sub_(state["spread"]).clamp_(min=0).mul_(state["scale"])
+    return torch.addmm(prior, far.mul_(state["width"]).exp_(), state["dual"])

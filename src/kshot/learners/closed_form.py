@@ -84,6 +84,13 @@ class ClosedForm(Learner):
     def solve(self, support: Examples, space: OutputSpace) -> dict[str, Tensor]:
         return self.head.solve(support.inputs, support.targets, space.size)
 
+    def kept(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return self.head.kept(state)
+
+    def grown(self, kept: Mapping[str, Tensor], support: Examples, space: OutputSpace) -> dict[str, Tensor]:
+        own = {name: tensor.to(support.inputs) for name, tensor in kept.items()}
+        return self.head.grown(own, support.inputs, support.targets, space.size)
+
     def respond(self, state: dict[str, Tensor], inputs: Tensor, space: OutputSpace) -> Any:
         outputs = self.head.respond(state, inputs)
         return (

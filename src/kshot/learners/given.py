@@ -22,7 +22,7 @@ def like(embedded: Embedded, encoded: Any) -> Any:
         return [like(embedded, item) for item in encoded]
     if not isinstance(encoded, Tensor) or not len(embedded):
         return encoded
-    first = embedded[0]
+    first = embedded if isinstance(embedded, Tensor) else embedded[0]
     return encoded.to(first.device, first.dtype if encoded.is_floating_point() else encoded.dtype)
 
 

@@ -35,7 +35,7 @@ class Blobs:
         rows = {"examples": {"model": model, "block": number, "tenant": tenant, "labels": labels, "inputs": data, "artifact": artifact}}  # fmt: skip
         if block.features is not None:
             rows["features"] = self.features_row(
-                key, tenant, model, number, fingerprint, block.numbers, block.features
+                key, tenant, model, number, fingerprint, block.numbers, block.features, labels
             )
         return rows
 
@@ -48,20 +48,15 @@ class Blobs:
         fingerprint: str,
         numbers: Sequence[int],
         features: Tensor,
+        labels: bytes,
     ) -> dict[str, Any]:
-        """The row of a block's features on one base."""
-        data, artifact = self.placed(
-            seal(
-                key,
-                packing.pack_features(numbers, features),
-                "features",
-                model,
-                number,
-                fingerprint,
-                squeeze=False,
-            )
-        )
-        return {"model": model, "block": number, "fingerprint": fingerprint, "tenant": tenant, "data": data, "artifact": artifact}  # fmt: skip
+        """The row of a block's features on one base; `labels` are the block's, sealed. The slot is not in it yet."""
+        packed = packing.pack_features(numbers, features)
+        data, artifact = self.placed(seal(key, packed, "features", model, number, fingerprint, squeeze=False))
+        return {
+            "model": model, "block": number, "fingerprint": fingerprint, "tenant": tenant, "labels": labels,
+            "solved": None, "data": data, "artifact": artifact,
+        }  # fmt: skip
 
     def placed(self, sealed: bytes) -> tuple[bytes | None, str | None]:
         """Bytes for the row, or the name of the artifact that holds them."""
@@ -79,14 +74,13 @@ class Blobs:
             )
         return self.artifacts.get(artifact)
 
-    def features_of(self, row: Row[Any], fingerprint: str) -> tuple[tuple[int, ...], Tensor] | None:
-        """Numbers and features of a row of blocks; None: not kept."""
+    def features_of(self, model: str, row: Any, fingerprint: str) -> tuple[tuple[int, ...], Tensor] | None:
+        """Numbers and features of a row of one block; None: not kept."""
         if row.data is None and row.features_artifact is None:
             return None
         sealed = self.fetched(row.data, row.features_artifact)
-        return packing.unpack_features(
-            unseal(row.block_secret, sealed, "features", row.model, row.block, fingerprint)
-        )
+        plain = unseal(row.block_secret, sealed, "features", model, row.block, fingerprint)
+        return packing.unpack_features(plain)
 
     def cached(self, owner: Row[Any], row: Row[Any]) -> tuple[tuple[int, ...], Tensor]:
         """Numbers and features of a row of features; `owner` is its row of examples."""

@@ -8,6 +8,7 @@ from sqlalchemy import Row, Select, select
 
 from kshot.errors import KshotError
 from kshot.serving.blobs import Blobs
+from kshot.serving.faults import Corrupt
 from kshot.serving.rows import INPUTS_QUERY, MODELS_QUERY, about_of, unseal_body, versions_query
 from kshot.serving.schema import FEATURES, MODELS, STATES
 from kshot.serving.sealing import unseal
@@ -51,7 +52,7 @@ class Checking(Blobs):
             blocks = {row.block: row for row in self._rows(INPUTS_QUERY, tenant=tenant, model=model)}
             held = {n for row in blocks.values() for n in self.block_of(row).numbers}
             for row in self._rows(select(FEATURES).where(FEATURES.c.model == model)):
-                self.cached(blocks[row.block], row)
+                self._cached(top, blocks[row.block], row)
             prints = {int(row.number): row.fingerprint for row in versions}
             for row in self._rows(select(STATES).where(STATES.c.model == model)):
                 place = ("state", model, int(row.version), prints[int(row.version)])
@@ -60,6 +61,16 @@ class Checking(Blobs):
             return [f"model {model} of tenant {tenant}: {cause}"]
         lost = sorted(named - held)
         return [f"model {model} of tenant {tenant} lacks its examples {lost[:3]}"] if lost else []
+
+    def _cached(self, top: Row[Any], owner: Row[Any], row: Row[Any]) -> None:
+        """Everything in a row of features."""
+        self.cached(owner, row)
+        if row.labels is not None:
+            unseal(owner.secret, row.labels, "labels", row.model, row.block, row.tenant)
+        if row.solved is not None:
+            unseal(top.secret, row.solved, "solved", row.model, row.block, row.fingerprint)
+        if row.slot not in (None, owner.slot):
+            raise Corrupt(f"features of block {row.block} name another key than its examples; drop features")
 
     def _rows(self, query: Select[Any], **asked: Any) -> list[Row[Any]]:
         return self.database.read(lambda connection: list(connection.execute(query, asked).all()))

@@ -9,29 +9,25 @@ from __future__ import annotations
 import contextlib
 import queue
 import re
-import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Select, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from kshot.errors import need
-from kshot.serving.faults import Busy, Conflict, Corrupt, ServingError, StoreFull
+from kshot.serving.database_faults import TRIES, fault, passing, pause
+from kshot.serving.faults import Busy, ServingError, StoreFull
+from kshot.serving.prepared import QuickReads
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 _GATHER = 128
-_TRIES = 4
 _PAGE = 16384
-_FULL = ("full", "disk I/O error", "No space", "unable to open", "readonly")
-_FULL_STATES = {"53100", "53200", "58030"}
-_CORRUPT_STATES = {"XX001", "XX002"}
-_PASSING_STATES = {"40001", "40P01", "57P01", "57P02", "57P03", "53300"}
 
 
 class Database:
@@ -61,6 +57,7 @@ class Database:
         self._writing = self.engine.execution_options(kshot_writes=True)
         isolation = {} if self.sqlite else {"isolation_level": "REPEATABLE READ"}
         self._reading = self.engine.execution_options(**isolation)
+        self._quick = QuickReads(self.engine) if self.sqlite else None
         self._queue: queue.Queue[tuple[Work[Any], Future[Any]] | None] = queue.Queue(1024)
         self._writer: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -74,6 +71,8 @@ class Database:
         if writer is not None:
             self._queue.put(None)
             writer.join()
+        if self._quick is not None:
+            self._quick.close()
         self.engine.dispose()
 
     def change(self, work: Work[T]) -> T:
@@ -84,6 +83,10 @@ class Database:
         Raises:
             StoreFull: the disk is full. Busy: the database does not answer. Conflict: another was first.
         """
+        return self.changing(work).result()
+
+    def changing(self, work: Work[T]) -> Future[T]:
+        """As `change`, without waiting: its result is there, or raised, when it is on disk."""
         done: Future[T] = Future()
         with self._lock:
             if self._closed:
@@ -92,19 +95,25 @@ class Database:
                 self._writer = threading.Thread(target=self._write, name="kshot-writer", daemon=True)
                 self._writer.start()
         self._queue.put((work, done))
-        return done.result()
+        return done
 
     def read(self, work: Work[T]) -> T:
         """Run `work` on one moment's view of the database. Raises as `change`."""
-        for left in reversed(range(_TRIES)):
+        for left in reversed(range(TRIES)):
             try:
                 with self._reading.connect() as connection:
                     return work(connection)
             except (DBAPIError, PoolTimeout) as cause:
-                if not (left and _passing(cause)):
+                if not (left and passing(cause)):
                     raise fault(cause) from cause
-                _pause(left)
+                pause(left)
         raise AssertionError
+
+    def rows(self, query: Select[Any], asked: Mapping[str, Any]) -> list[Any]:
+        """All rows of one query, by the shortest way; `asked` has its parameters. Raises as `change`."""
+        if self._quick is not None and (found := self._quick.rows(query, asked)) is not None:
+            return found
+        return self.read(lambda connection: list(connection.execute(query, dict(asked)).all()))
 
     def _write(self) -> None:
         stopping = False
@@ -118,12 +127,12 @@ class Database:
                 self._commit(group)
 
     def _commit(self, group: list[tuple[Work[Any], Future[Any]]]) -> None:
-        for left in reversed(range(_TRIES)):
+        for left in reversed(range(TRIES)):
             try:
                 results = self._together([work for work, _ in group])
             except Exception as cause:
-                if left and _passing(cause):
-                    _pause(left)
+                if left and passing(cause):
+                    pause(left)
                     continue
                 for _, done in group:
                     done.set_exception(fault(cause))
@@ -214,42 +223,6 @@ class Database:
                 return
             time.sleep(0.02)
         raise Busy("overwritten bytes are still in the write-ahead log (a reader holds it); forget again")
-
-
-def fault(cause: BaseException) -> BaseException:
-    """What a database's error means to a caller."""
-    if isinstance(cause, IntegrityError):
-        return Conflict("another request wrote this at the same moment; read it again")
-    if isinstance(cause, PoolTimeout):
-        return Busy("all connections to the database are in use; try again in a second")
-    if not isinstance(cause, DBAPIError):
-        return cause
-    said, state = str(cause.orig).strip(), getattr(cause.orig, "sqlstate", None)
-    if state in _FULL_STATES or (state is None and any(word in said for word in _FULL)):
-        return StoreFull(f"nothing was changed: the store cannot write ({said}); free space")
-    if state in _CORRUPT_STATES or "malformed" in said or "not a database" in said:
-        return Corrupt(f"a page of the store is damaged ({said}); restore a backup")
-    if _passing(cause) or "locked" in said:
-        return Busy(f"the database does not answer ({said}); try again in a second")
-    return cause
-
-
-def _passing(cause: BaseException) -> bool:
-    """Is it worth trying again? A lost connection, a deadlock, a restart."""
-    if not isinstance(cause, DBAPIError):
-        return False
-    state = getattr(cause.orig, "sqlstate", None)
-    lost = (
-        type(cause.orig).__name__ == "OperationalError"
-        and state is None
-        and "sqlite" not in str(type(cause.orig))
-    )
-    return bool(cause.connection_invalidated or state in _PASSING_STATES or lost)
-
-
-def _pause(left: int) -> None:
-    """Longer at each try, never equal for two."""
-    time.sleep(0.1 * 2 ** (_TRIES - 1 - left) * (0.5 + secrets.randbelow(1000) / 1000))
 
 
 def _pragmas(connection: Any, _: Any) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -21,12 +22,15 @@ class Block(NamedTuple):
         numbers: their numbers in the model, rising; labels: as JSON values.
         inputs: as the encoder read them: JSON values or tensors.
         features: float16 [n, ...]; None: not kept.
+        solved: what adapting to these and all earlier examples computed, as far as it is worth keeping beside
+            features: small float32 tensors by name; None: nothing.
     """
 
     numbers: tuple[int, ...]
     labels: list[Any]
     inputs: list[Any]
     features: Tensor | None = None
+    solved: Mapping[str, Tensor] | None = None
 
     def only(self, keep: set[int]) -> Block:
         """Those with these numbers."""
@@ -124,3 +128,27 @@ def unpack_features(data: bytes) -> tuple[tuple[int, ...], Tensor]:
     if not body:
         return numbers, torch.zeros(shape, dtype=torch.float16)
     return numbers, torch.frombuffer(body, dtype=torch.float16).reshape(shape)
+
+
+def pack_solved(solved: Mapping[str, Tensor]) -> bytes:
+    """Small float32 tensors by name: names and shapes, then the values.
+
+    >>> back = unpack_solved(pack_solved({"dual": torch.ones(2, 3), "scale": torch.ones(1)}))
+    >>> back["dual"].shape
+    torch.Size([2, 3])
+    """
+    named = json.dumps({name: list(t.shape) for name, t in solved.items()}, separators=(",", ":")).encode()
+    parts = [tensor.detach().cpu().contiguous().numpy().tobytes() for tensor in solved.values()]
+    return struct.pack("<H", len(named)) + named + b"".join(parts)
+
+
+def unpack_solved(data: bytes) -> dict[str, Tensor]:
+    """The tensors."""
+    (length,) = struct.unpack_from("<H", data)
+    shapes: dict[str, list[int]] = json.loads(data[2 : 2 + length])
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    values = torch.frombuffer(
+        bytearray(memoryview(data)[2 + length :]), dtype=torch.float32
+    ).split_with_sizes(sizes)
+    named = zip(shapes.items(), values, strict=True)
+    return {name: part if len(shape) == 1 else part.reshape(shape) for (name, shape), part in named}

@@ -33,6 +33,7 @@ class Stored(NamedTuple):
     Attributes:
         labels: of its examples. features: float16 [n, ...]; None where some are not kept.
         state: what adapting computed, packed; None: not kept.
+        solved: the part of it that is kept beside features; None: not kept, or not read.
         next: the number of the next example. slot, secret: the model's sealing key when it was read.
     """
 
@@ -40,6 +41,7 @@ class Stored(NamedTuple):
     labels: list[Any]
     features: Tensor | None
     state: bytes | None
+    solved: dict[str, Tensor] | None
     next: int
     slot: int
     secret: bytes
@@ -133,6 +135,36 @@ def _one(condition: Any) -> Any:
 NEWEST_QUERY, VERSION_QUERY = (
     _one(VERSIONS.c.version == MODELS.c.version),
     _one(VERSIONS.c.version == bindparam("number")),
+)
+
+
+def _quick(condition: Any) -> Any:
+    """A version with its model and the rows of features on its base, where everything stands that answering needs."""
+    own = SLOTS.alias("block_slots")
+    kept = and_(FEATURES.c.model == MODELS.c.id, FEATURES.c.fingerprint == VERSIONS.c.fingerprint)
+    columns = (
+        MODELS, MODELS.c.id.label("model"), _SECRET, VERSIONS.c.version.label("number"),
+        VERSIONS.c.base.label("version_base"), VERSIONS.c.fingerprint, VERSIONS.c.body,
+        STATES.c.model.label("kept_state"), FEATURES.c.block, FEATURES.c.labels, own.c.secret.label("block_secret"),
+        FEATURES.c.solved, FEATURES.c.data, FEATURES.c.artifact.label("features_artifact"),
+    )  # fmt: skip
+    return (
+        select(*columns)
+        .join_from(MODELS, SLOTS, SLOTS.c.slot == MODELS.c.slot)
+        .join(
+            VERSIONS, and_(VERSIONS.c.model == MODELS.c.id, condition, VERSIONS.c.tenant == MODELS.c.tenant)
+        )
+        .outerjoin(STATES, and_(STATES.c.model == MODELS.c.id, STATES.c.version == VERSIONS.c.version))
+        .join(FEATURES, kept)
+        .join(own, own.c.slot == FEATURES.c.slot)
+        .where(_OWN)
+        .order_by(FEATURES.c.block)
+    )
+
+
+QUICK_NEWEST_QUERY, QUICK_QUERY = (
+    _quick(VERSIONS.c.version == MODELS.c.version),
+    _quick(VERSIONS.c.version == bindparam("number")),
 )
 STATE_QUERY = select(STATES).where(
     STATES.c.model == bindparam("model"),

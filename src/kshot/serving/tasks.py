@@ -14,12 +14,15 @@ from torch import Tensor
 
 from kshot.errors import DataError
 from kshot.learners import Adapted, Learner
+from kshot.learners.given import like
+from kshot.learners.learner import evaluating
 from kshot.learners.records import fingerprint
 from kshot.serving.faults import Busy, Conflict, NotFound, StoreFull
 from kshot.serving.observing import Observed
 from kshot.serving.states import pack_state, size_of, unpack_state, worth_keeping
 from kshot.serving.store import Store, Stored
-from kshot.tasks.spaces import space_from_json
+from kshot.tasks import Examples
+from kshot.tasks.spaces import OutputSpace, space_from_json
 
 Embedded = Any
 """A tensor [n, ...], or a list of n items of unequal length."""
@@ -69,9 +72,9 @@ class Tasks:
         self._observed = observed or Observed()
         self.fingerprints = {name: fingerprint(base) for name, base in bases.items()}
         self._cache: OrderedDict[tuple[str, str, int, int], tuple[Adapted, int]] = OrderedDict()
-        self._models: Counter[tuple[str, str]] = Counter()
         self._held = 0
         self._lock = threading.Lock()
+        self._models: Counter[tuple[str, str]] = Counter()
 
     def base(self, name: str) -> Learner:
         """A base by name. Raises NotFound."""
@@ -90,12 +93,14 @@ class Tasks:
             number = newest if version is None else version
             place = (tenant, model, number, slot)
             with self._lock:
-                if place in self._cache:
+                held = self._cache.get(place)
+                if held is not None:
                     self._cache.move_to_end(place)
-                    self._observed.cache_hits.inc()
-                    return self._cache[place][0], number
+            if held is not None:
+                self._observed.cache_hits.inc()
+                return held[0], number
         self._observed.cache_misses.inc()
-        stored = self.store.version(tenant, model, version)
+        stored = self.store.quick(tenant, model, version)
         number = stored.version.version
         task = self.of(tenant, stored)
         self._keep((tenant, model, number, stored.slot), task)
@@ -125,10 +130,27 @@ class Tasks:
         if stored.state is not None:
             state = unpack_state(learner, stored.state)
             return Adapted(learner, space, inputs, stored.labels, ids, embedded, state)
+        if stored.solved is not None and stored.features is not None:
+            return self._grown(learner, space, inputs, stored, ids, embedded)
         task = Adapted.of_embedded(learner, space, inputs, stored.labels, ids, embedded)
         if (state := kept_state(task)) is not None:
             self._cached_again(lambda: self.store.put_state(tenant, stored, state))
         return task
+
+    @staticmethod
+    def _grown(
+        learner: Learner,
+        space: OutputSpace,
+        inputs: Deferred,
+        stored: Stored,
+        ids: tuple[str, ...],
+        embedded: Tensor,
+    ) -> Adapted:
+        """From what is kept of solving beside the features."""
+        support = Examples(embedded, like(embedded, space.encode(stored.labels)))
+        with torch.no_grad(), evaluating(learner):
+            state = learner.grown(stored.solved or {}, support, space)
+        return Adapted(learner, space, inputs, stored.labels, ids, embedded, state)
 
     def own_base(self, stored: Stored) -> Learner:
         """The base of a version, with the weights it was taught on.
@@ -225,3 +247,13 @@ def taken(embedded: Embedded, places: Sequence[int]) -> Embedded:
 def kept_state(task: Adapted) -> bytes | None:
     """A task's state to be kept; None where solving is as fast."""
     return pack_state(task.learner, task.state) if worth_keeping(task.learner) else None
+
+
+def kept_solved(task: Adapted) -> dict[str, Tensor] | None:
+    """What of a task's state is kept beside its features; None: nothing, or it is not small beside them."""
+    if not keeps(task.learner, task.embedded):
+        return None
+    solved = task.learner.kept(task.state)
+    small = 8 * size_of(solved) <= task.embedded.numel() * 2
+    fits = all(t.dtype == torch.float32 for t in solved.values())
+    return solved if solved and small and fits else None

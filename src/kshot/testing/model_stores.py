@@ -337,7 +337,7 @@ def _teach_as(store: Store, model: str, key: tuple[str, str] | None = None, answ
     from kshot.serving.store import Version
 
     version = Version(model, 1, "base", _PRINT, _SPACE, (0, 1, 2))
-    return store.put_version("a", version, _block(0, 3), key=key, answer=answer)
+    return store.put_version("a", version, _block(0, 3), key=key, answer=lambda: answer)
 
 
 def _add(store: Store, before: Stored) -> None:

@@ -132,6 +132,9 @@ class Classes(OutputSpace):
         """n labels to class indices [n]."""
         if isinstance(targets, Tensor) and self.labels == tuple(range(self.size)):
             return self._checked(targets.long())
+        names = {label: i for i, label in enumerate(self.labels) if type(label) is str}
+        if len(names) == self.size and all(type(t) is str and t in names for t in targets):
+            return torch.tensor([names[t] for t in targets], dtype=torch.long)
         index = {_key(label): i for i, label in enumerate(self.labels)}
         try:
             return torch.tensor([index[_key(plain(t))] for t in targets], dtype=torch.long)

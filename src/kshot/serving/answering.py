@@ -1,0 +1,107 @@
+"""What a service answers: predictions, reasons, how good a model is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from kshot.learners import Adapted
+from kshot.serving import lessons
+from kshot.serving.faults import TooLarge
+from kshot.serving.inputs import decoded, label_of, sound
+from kshot.serving.room import Room, classes_of
+from kshot.serving.tasks import Embedded
+
+
+class Asked(NamedTuple):
+    """A request to predict, waiting since then (by `time.perf_counter`)."""
+
+    tenant: str
+    model: str
+    inputs: Sequence[Any]
+    version: int | None = None
+    since: float | None = None
+
+
+class Answering(Room):
+    """Methods that change nothing."""
+
+    def predict(
+        self, tenant: str, model: str, inputs: Sequence[Any], *, version: int | None = None
+    ) -> dict[str, Any]:
+        """{"predictions": one per input, "version"}; inputs of concurrent requests are encoded together."""
+        began = time.perf_counter()
+        task, number, read = self._asked(Asked(tenant, model, inputs, version))
+        return self._answered(task, number, self.batcher.embed(task.learner, read), began)
+
+    def predict_many(self, asked: Sequence[Asked]) -> list[dict[str, Any] | Exception]:
+        """As `predict`, for several requests at once; one that fails gets its error as the value."""
+        found: list[Any] = [None] * len(asked)
+        ready = []
+        for place, one in enumerate(asked):
+            try:
+                ready.append((place, *self._asked(one)))
+            except Exception as cause:
+                found[place] = cause
+        began = time.perf_counter()
+        parts = self.batcher.embed_many(
+            [(task.learner, read, asked[place].since or began) for place, task, _, read in ready]
+        )
+        for (place, task, number, _), embedded in zip(ready, parts, strict=True):
+            try:
+                if isinstance(embedded, Exception):
+                    raise embedded
+                found[place] = self._answered(task, number, embedded, began)
+            except Exception as cause:
+                found[place] = cause
+        return found
+
+    def _asked(self, asked: Asked) -> tuple[Adapted, int, Any]:
+        """The task, its version's number, and the inputs as read."""
+        if not 0 < len(asked.inputs) <= self.limits.inputs:
+            raise TooLarge(f"{len(asked.inputs)} inputs; a request holds 1 to {self.limits.inputs}")
+        task, number = self.tasks.get(asked.tenant, asked.model, asked.version)
+        return task, number, decoded(task.learner.encoder, asked.inputs, self.limits)
+
+    def _answered(self, task: Adapted, number: int, embedded: Embedded, began: float) -> dict[str, Any]:
+        answer = task.answer_embedded(sound(embedded))
+        self.observed.predict_seconds.labels(task.learner.kind).observe(time.perf_counter() - began)
+        return {"predictions": answer.to_json(), "version": number}
+
+    def explain(self, tenant: str, model: str, value: Any) -> dict[str, Any]:
+        """Which examples decided the answer to one input."""
+        task, number = self.task(tenant, model, None)
+        embedded = sound(
+            self.batcher.embed(task.learner, decoded(task.learner.encoder, [value], self.limits))
+        )
+        return {**lessons.reasons(task, embedded), "version": number}
+
+    def quality(self, tenant: str, model: str) -> dict[str, Any]:
+        """How well the classes are told apart, see `lessons.quality`."""
+        task, number = self.task(tenant, model, None)
+        return {**lessons.quality(task), "version": number}
+
+    def check(self, tenant: str, model: str, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """How many of these examples are answered as labelled, and which are not; for numbers their `figures`."""
+        task, number = self.tasks.get(tenant, model, None)
+        labels = [label_of(e["label"], self.limits) for e in examples]
+        told = task.check(decoded(task.learner.encoder, [e["input"] for e in examples], self.limits), labels)
+        wrong = [{"place": place, "expected": want, "given": got} for place, want, got in told.wrong]
+        return {
+            "right": told.right, "total": told.total, "wrong": wrong, "figures": dict(told.figures), "version": number,
+        }  # fmt: skip
+
+    def show(self, tenant: str, model: str, version: int | None = None) -> dict[str, Any]:
+        """What there is to know of a model."""
+        about = self.store.model(tenant, model)
+        task, number = self.tasks.get(tenant, model, version)
+        return {
+            "id": model, "name": about["name"], "base": about["base"], "version": number,
+            "versions": self.store.versions(tenant, model), "classes": classes_of(task), "n_examples": len(task),
+            "examples": [{"id": n, "label": y} for n, y in zip(task.ids, task.targets, strict=True)],
+        }  # fmt: skip
+
+    def task(self, tenant: str, model: str, version: int | None) -> tuple[Adapted, int]:
+        """A stored version as a value, with its inputs."""
+        return self.tasks.whole(tenant, model, version)

@@ -1,0 +1,194 @@
+"""Reading models, versions and examples of tenants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from kshot.serving import packing
+from kshot.serving.blobs import Blobs
+from kshot.serving.faults import Corrupt, NotFound
+from kshot.serving.packing import Block
+from kshot.serving.rows import (
+    INPUTS_QUERY,
+    MODEL_QUERY,
+    MODELS_QUERY,
+    NEWEST_QUERY,
+    QUICK_NEWEST_QUERY,
+    QUICK_QUERY,
+    STATE_QUERY,
+    VERSION_QUERY,
+    Stored,
+    Version,
+    about_of,
+    answer_of,
+    joined_features,
+    missing,
+    on_base_query,
+    unseal_body,
+    versions_query,
+)
+from kshot.serving.schema import MODELS, VERSIONS
+from kshot.serving.sealing import unseal
+
+
+class Reading(Blobs):
+    """What a store tells. There is no method that reads a model without a tenant, but for who keeps house."""
+
+    def answered(self, tenant: str, key: str, request: str) -> str | None:
+        """What the first request with this key was answered; None: it is new. Raises KeyReused."""
+        return self.database.read(lambda connection: answer_of(connection, tenant, key, request))
+
+    def model(self, tenant: str, model: str) -> dict[str, Any]:
+        """id, name, base, version, made. Raises NotFound."""
+        found = self.database.read(
+            lambda c: c.execute(MODEL_QUERY, {"tenant": tenant, "model": model}).first()
+        )
+        if found is None:
+            raise NotFound(f"no model {model}")
+        return about_of(found)
+
+    def head(self, tenant: str, model: str) -> tuple[int, int]:
+        """Newest version, and the number of the sealing key, another one after anything was forgotten.
+
+        Raises:
+            NotFound: no such model.
+        """
+        found = self.database.rows(MODEL_QUERY, {"tenant": tenant, "model": model})
+        if not found:
+            raise NotFound(f"no model {model}")
+        return about_of(found[0])["version"], int(found[0].slot)
+
+    def models(self, tenant: str, after: str, limit: int) -> list[dict[str, Any]]:
+        """Up to `limit` models behind the id `after`, in the order of ids."""
+        query = (
+            MODELS_QUERY.where(MODELS.c.tenant == tenant, MODELS.c.id > after)
+            .order_by(MODELS.c.id)
+            .limit(limit)
+        )
+        return [about_of(row) for row in self.database.read(lambda c: c.execute(query).all())]
+
+    def count(self, tenant: str | None = None) -> int:
+        """Models of a tenant; None: of all."""
+        query = select(func.count()).select_from(MODELS)
+        if tenant is not None:
+            query = query.where(MODELS.c.tenant == tenant)
+        return self.database.read(lambda connection: int(connection.execute(query).scalar_one()))
+
+    def on_base(self, base: str, but: str, after: str, limit: int) -> list[tuple[str, str]]:
+        """Tenant and id of up to `limit` models behind the id `after` whose newest version is on this base, but not
+        on its weights with the fingerprint `but`. For who moves the whole store."""
+        query = on_base_query(base, but).where(MODELS.c.id > after).order_by(MODELS.c.id).limit(limit)
+        return [(row.tenant, row.id) for row in self.database.read(lambda c: c.execute(query).all())]
+
+    def count_on(self, base: str, but: str) -> int:
+        """How many models `on_base` lists in all."""
+        query = select(func.count()).select_from(on_base_query(base, but).subquery())
+        return self.database.read(lambda connection: int(connection.execute(query).scalar_one()))
+
+    def versions(self, tenant: str, model: str) -> list[int]:
+        """Numbers of the versions there are, rising."""
+        query = select(VERSIONS.c.version).where(VERSIONS.c.tenant == tenant, VERSIONS.c.model == model)
+        return self.database.read(lambda c: [int(n) for n in c.execute(query.order_by(VERSIONS.c.version)).scalars()])  # fmt: skip
+
+    def outline(self, tenant: str, model: str, before: int, limit: int) -> list[Version]:
+        """Up to `limit` versions under the number `before`, the newest first."""
+        query = versions_query(tenant, model).where(VERSIONS.c.version < before)
+        query = query.order_by(None).order_by(VERSIONS.c.version.desc()).limit(limit)
+        return [unseal_body(row) for row in self.database.read(lambda c: c.execute(query).all())]
+
+    def version(self, tenant: str, model: str, number: int | None = None) -> Stored:
+        """A version (None: the newest), without its inputs: see `inputs`.
+
+        Raises:
+            NotFound: no such model or version. Corrupt: a stored byte changed.
+        """
+        asked = {"tenant": tenant, "model": model, "number": number}
+        query = NEWEST_QUERY if number is None else VERSION_QUERY
+
+        def work(connection: Connection) -> Any:
+            rows = connection.execute(query, asked).all()
+            if not rows:
+                return missing(connection, tenant, model, number), None
+            if rows[0].kept_state is None:
+                return rows, None
+            return rows, connection.execute(STATE_QUERY, {**asked, "version": rows[0].number}).first()
+
+        return self._stored(tenant, *self.database.read(work))
+
+    def quick(self, tenant: str, model: str, number: int | None = None) -> Stored:
+        """As `version`, for who only answers: one short read where features are kept. Its labels and features are
+        those that lie together; the rest of the examples is not looked at.
+        """
+        asked = {"tenant": tenant, "model": model, "number": number}
+        rows = self.database.rows(QUICK_NEWEST_QUERY if number is None else QUICK_QUERY, asked)
+        if rows and rows[0].kept_state is None and all(row.labels is not None for row in rows):
+            top = rows[0]
+            about_of(top)
+            version = unseal_body(top)
+            solved = next((row.solved for row in rows if row.block == version.version), None)
+            found = self._joined(tenant, top, version, rows, solved)
+            if found.features is not None:
+                return found
+        return self.version(tenant, model, number)
+
+    def _stored(self, tenant: str, rows: Sequence[Row[Any]], kept: Row[Any] | None) -> Stored:
+        top = rows[0]
+        about_of(top)
+        version = unseal_body(top)
+        if any(row.block_secret is None for row in rows):
+            raise Corrupt(f"model {version.model} lacks examples or their key; restore a backup")
+        found = self._joined(tenant, top, version, rows, None)
+        if len(found.labels) != len(version.numbers):
+            raise Corrupt(
+                f"model {version.model} lacks some of its {len(version.numbers)} examples; restore a backup"
+            )
+        if kept is None:
+            return found
+        sealed = self.fetched(kept.data, kept.artifact)
+        place = ("state", version.model, version.version, version.fingerprint)
+        return found._replace(state=unseal(top.secret, sealed, *place))
+
+    def _joined(
+        self, tenant: str, top: Any, version: Version, parts: Sequence[Any], solved: bytes | None
+    ) -> Stored:
+        """A version out of its blocks; labels only of the examples that are there."""
+        numbers: list[int] = []
+        labels: list[Any] = []
+        features = []
+        for part in parts:
+            sealed = unseal(part.block_secret, part.labels, "labels", top.model, part.block, tenant)
+            own, told = packing.unpack_labels(sealed)
+            numbers += own
+            labels += told
+            features.append(self.features_of(top.model, part, version.fingerprint))
+        if numbers != list(version.numbers):
+            place = {n: p for p, n in enumerate(numbers)}
+            labels = [labels[place[n]] for n in version.numbers if n in place]
+        joined = joined_features(version.numbers, [part for part in features if part is not None])
+        kept = None
+        if solved is not None:
+            place_ = ("solved", version.model, version.version, version.fingerprint)
+            kept = packing.unpack_solved(unseal(top.secret, solved, *place_))
+        return Stored(version, labels, joined, None, kept, int(top.next), int(top.slot), bytes(top.secret))
+
+    def inputs(self, tenant: str, model: str, numbers: Sequence[int]) -> list[Any]:
+        """The inputs of examples of these numbers, as the encoder read them.
+
+        Raises:
+            NotFound: no such example. Corrupt: a stored byte changed.
+        """
+        blocks = self.blocks(tenant, model)
+        found = {n: item for block in blocks for n, item in zip(block.numbers, block.inputs, strict=True)}
+        lost = [n for n in numbers if n not in found]
+        if lost:
+            raise NotFound(f"example 'e{lost[0]}' is not in model {model}")
+        return [found[n] for n in numbers]
+
+    def blocks(self, tenant: str, model: str) -> list[Block]:
+        """All examples of a model, without features."""
+        asked = {"tenant": tenant, "model": model}
+        rows = self.database.read(lambda connection: connection.execute(INPUTS_QUERY, asked).all())
+        return [self.block_of(row) for row in rows]

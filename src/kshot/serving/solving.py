@@ -1,0 +1,173 @@
+"""From examples as posted to a version as stored."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from kshot.errors import DataError
+from kshot.learners import Adapted, Learner
+from kshot.learners.given import each_class, space_of
+from kshot.serving import lessons
+from kshot.serving.faults import Conflict, TooLarge
+from kshot.serving.inputs import decoded, label_of, name_of, sound
+from kshot.serving.room import Room, classes_of
+from kshot.serving.store import Block, Stored, Version
+from kshot.serving.tasks import Embedded, keeps, kept_solved, kept_state, rounded
+from kshot.tasks.spaces import OutputSpace, space_from_json
+
+
+class Solving(Room):
+    """Methods that make a first version, and what all that make versions share."""
+
+    def teach(
+        self,
+        tenant: str,
+        base: str,
+        examples: Sequence[Mapping[str, Any]],
+        *,
+        name: str = "",
+        key: str | None = None,
+    ) -> dict[str, Any]:
+        """A new model from examples [{"input", "label"}]; the same key and request get the same answer.
+
+        Raises:
+            NotFound: no such base. DataError: examples that cannot be used. KeyReused: see `Store.put_version`.
+        """  # fmt: skip
+        mark = (key, digest(base, list(examples), name)) if key else None
+        if mark and (found := self.store.answered(tenant, *mark)) is not None:
+            return dict(json.loads(found))
+        learner = self.tasks.base(base)
+        name_of(name, self.limits)
+        return self._taught(tenant, base, *self._read(learner, examples), None, mark, name)
+
+    def teach_read(
+        self,
+        tenant: str,
+        base: str,
+        read: Any,
+        labels: list[Any],
+        *,
+        space: Any,
+        mark: tuple[str, str] | None,
+    ) -> dict[str, Any]:
+        """As `teach`, from inputs that the base's encoder has read; `mark` is a key with a digest of the request."""
+        if mark and (found := self.store.answered(tenant, *mark)) is not None:
+            return dict(json.loads(found))
+        learner = self.tasks.base(base)
+        known = [label_of(label, self.limits) for label in labels]
+        embedded = rounded(learner, sound(self.batcher.embed(learner, read)))
+        return self._taught(tenant, base, known, read, embedded, json.dumps(space), mark, "")
+
+    def _taught(
+        self,
+        tenant: str,
+        base: str,
+        labels: list[Any],
+        read: Any,
+        embedded: Embedded,
+        space: str | None,
+        mark: tuple[str, str] | None,
+        name: str,
+    ) -> dict[str, Any]:
+        learner = self.tasks.base(base)
+        task = self._solved(learner, range(len(labels)), read, labels, embedded, space)
+        version = self._version("m_" + _word(), 1, base, task)
+        block = Block(version.numbers, labels, list(read), features_of(learner, embedded), kept_solved(task))
+        return self._put(tenant, version, block, task, None, mark, name)
+
+    def _put(
+        self,
+        tenant: str,
+        version: Version,
+        block: Block | None,
+        task: Adapted,
+        before: Stored | None,
+        mark: tuple[str, str] | None,
+        name: str = "",
+    ) -> dict[str, Any]:
+        def answer() -> str:
+            return json.dumps(_told(version, task))
+
+        said = self.store.put_version(
+            tenant, version, block, name=name, before=before, key=mark, answer=answer, state=kept_state(task)
+        )
+        return dict(json.loads(said))
+
+    def _read(
+        self, learner: Learner, examples: Sequence[Mapping[str, Any]]
+    ) -> tuple[list[Any], Any, Embedded]:
+        """Labels, inputs as read, and embeddings of new examples."""
+        if not 0 < len(examples) <= self.limits.examples:
+            raise TooLarge(f"{len(examples)} examples; a request holds 1 to {self.limits.examples}")
+        labels = [label_of(example["label"], self.limits) for example in examples]
+        read = decoded(learner.encoder, [example["input"] for example in examples], self.limits)
+        return labels, read, rounded(learner, sound(self.batcher.embed(learner, read)))
+
+    def _solved(
+        self,
+        learner: Learner,
+        numbers: Sequence[int],
+        inputs: Any,
+        labels: list[Any],
+        embedded: Embedded,
+        space: str | None = None,
+    ) -> Adapted:
+        if len(labels) > self.limits.examples:
+            raise TooLarge(f"{len(labels)} examples; a model holds at most {self.limits.examples}")
+        answers = learner.guess_space(labels) if space is None else space_of(_space(space), labels)
+        learner.check_space(answers)
+        each_class(answers, labels)
+        if getattr(answers, "size", 0) > self.limits.classes:
+            raise TooLarge(f"{len(set(labels))} classes; a model holds at most {self.limits.classes}")
+        ids = tuple(f"e{n}" for n in numbers)
+        return Adapted.of_embedded(learner, answers, inputs, labels, ids, embedded)
+
+    def _version(self, model: str, number: int, base: str, task: Adapted) -> Version:
+        numbers = tuple(int(name[1:]) for name in task.ids)
+        space = json.dumps(task.space.to_json())
+        return Version(model, number, base, self.fingerprints[base], space, numbers)
+
+
+def features_of(learner: Learner, embedded: Embedded) -> Tensor | None:
+    return embedded.half() if keeps(learner, embedded) else None
+
+
+def _told(version: Version, task: Adapted) -> dict[str, Any]:
+    return {
+        "id": version.model, "version": version.version, "base": version.base, "classes": classes_of(task),
+        "n_examples": len(task), "examples": list(task.ids), "quality": lessons.estimate(task),
+    }  # fmt: skip
+
+
+def matching(match: int | None, version: Version) -> None:
+    if match is not None and match != version.version:
+        raise Conflict(f"model {version.model} is at version {version.version}, not {match}; read it again")
+
+
+def digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _word() -> str:
+    return base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
+
+
+def _space(space: str) -> OutputSpace:
+    return space_from_json(json.loads(space))
+
+
+def space_left(labels: list[Any], space: str) -> str | None:
+    """The space of these labels alone: a class that is gone leaves no name. None: too few are left."""
+    try:
+        left = space_of(_space(space), labels)
+        each_class(left, labels)
+    except DataError:
+        return None
+    return json.dumps(left.to_json()) if labels else None
