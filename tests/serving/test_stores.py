@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from postgres import Postgres
 from sqlalchemy import inspect, text
 
@@ -70,23 +71,32 @@ def shape(database: Database) -> dict[str, Any]:
     return database.read(look)
 
 
-def old_copy(url: str) -> None:
-    """The saved database of revision 1, in this database."""
+SAVED = {
+    "0001": ("keys", "models", "versions", "examples", "answers"),
+    "0002": ("keys", "slots", "models", "versions", "examples", "features", "states", "answers", "trash"),
+}
+
+
+def old_copy(url: str, revision: str = "0001") -> None:
+    """The saved database of a revision, in this database."""
     database = Database(url)
     with database.engine.execution_options(kshot_writes=True).begin() as connection:
         upgrading.need("alembic.command", "serve")
-        upgrading._run(connection, None, "0001")
-        connection.execute(text("DROP TABLE alembic_version"))  # the first slice had none
+        upgrading._run(connection, None, revision)
+        if revision == "0001":
+            connection.execute(text("DROP TABLE alembic_version"))  # the first slice had none
     with (
-        sqlite3.connect(ASSETS / "revision1.db") as saved,
+        sqlite3.connect(ASSETS / f"revision{int(revision)}.db") as saved,
         database.engine.execution_options(kshot_writes=True).begin() as to,
     ):
         saved.row_factory = sqlite3.Row
-        for table in ("keys", "models", "versions", "examples", "answers"):
+        for table in SAVED[revision]:
             for row in saved.execute(f"SELECT * FROM {table}"):
                 names = ", ".join(row.keys())
                 values = ", ".join(f":{name}" for name in row.keys())  # noqa: SIM118
                 to.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})"), dict(row))
+        if revision != "0001" and not database.sqlite:
+            to.execute(text("SELECT setval(pg_get_serial_sequence('slots', 'slot'), max(slot)) FROM slots"))
     saved.close()
     database.close()
 
@@ -133,6 +143,29 @@ def test_an_old_database_is_upgraded_and_answers_as_it_did(url: str) -> None:
     assert service.teach("a", "rows", two, name="first", key="k1")["id"] == first
     assert service.add("a", first, two)["examples"][-1] == "e6"
     assert service.store.key(__import__("hashlib").sha256(b"ks_saved").hexdigest()) == ("a", "read,predict")
+    service.close()
+
+
+def test_a_database_of_revision_2_answers_as_it_did_and_reads_one_row(url: str) -> None:
+    old_copy(url, "0002")
+    with pytest.raises(SettingError, match="kshot db upgrade"):
+        Store(url)
+    database = Database(url)
+    assert upgrading.upgrade(database) == ("0002", upgrading.REVISION)
+    database.close()
+    encoder = kshot.encoders.identity(2)
+    bases = {"rows": kshot.learners.ProtoNet(encoder), "ridges": kshot.learners.ClosedForm(encoder, "kernel_ridge")}
+    service = Service(Store(url), bases)
+    for model, told in json.loads((ASSETS / "revision2.json").read_text()).items():
+        for number, answer in told["versions"].items():
+            short, whole = service.store.quick("a", model, int(number)), service.store.version("a", model, int(number))
+            assert (short.version, short.labels) == (whole.version, whole.labels)
+            assert torch.equal(short.features, whole.features)
+            assert service.predict("a", model, [[0.4, 0.3], [5.0, 4.0]], version=int(number)) == answer
+        assert service.show("a", model) == told["show"]
+        service.forget("a", model, ["e3"])
+        assert service.predict("a", model, [[0.4, 0.3]])["predictions"][0]["label"] in ("x", "y", "z", "ü")
+    assert service.store.check() == (2, [])
     service.close()
 
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from kshot.errors import UnsupportedError
 from kshot.heads.without_each import Resolved, WithoutEach
 
 State = dict[str, Tensor]
@@ -35,15 +36,16 @@ class Head(nn.Module, ABC):
     def respond(self, state: State, features: Tensor) -> Any:
         """Scores or numbers [m, size] (or a Gaussian) for query features [m, d]."""
 
-    def kept(self, state: State) -> State:
-        """What of a state is small and dear, so that it is worth storing beside the features, as tensors of one type;
-        empty: nothing.
+    def kept(self, state: State, targets: Tensor) -> State:
+        """What of a state, solved with these targets, is small and worth storing beside the features; empty: nothing.
+
+        Tensors of one type, with which `grown` makes a state that answers as the whole one does, within rounding.
         """
         return {}
 
-    def grown(self, kept: State, features: Tensor, targets: Tensor, size: int) -> State:
-        """A state for `respond` out of what was kept, without solving; it answers as the whole one, within rounding."""
-        return self.solve(features, targets, size)
+    def grown(self, kept: State, features: Tensor) -> State:
+        """A state for `respond` out of what was kept and the support's features [n, d], without solving."""
+        raise UnsupportedError(f"a {self.kind} head keeps nothing of its state; solve it again")
 
     def without_each(self, features: Tensor, targets: Tensor, size: int) -> WithoutEach:
         """The head solved without each support example in turn, at the same scalars; arguments as for `solve`.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -70,36 +69,29 @@ class KernelRidgeHead(Head):
         gain = torch.ones_like(self.log_gain) if numbers else self.log_gain.exp()
         return {**state, "support": features, "dual": gain * dual}
 
-    def kept(self, state: State) -> State:
-        if "mean" in state or state["support"].dtype != torch.float32:
+    def kept(self, state: State, targets: Tensor) -> State:
+        """Dual coefficients, and what turns distances to examples into distances to class means (see
+        `_from_distances`); nothing for numbers, or where a class has no example.
+        """
+        support = state["support"]
+        if "mean" in state or support.dtype != torch.float32:
             return {}
-        support, prototypes = state["support"], state["prototypes"]
-        rates = [-self.log_width.detach().exp(), -self.log_scale.detach().exp()]
-        return {
-            "dual": state["dual"],
-            "lengths": support.square().sum(1),
-            "centres": prototypes.square().sum(1),
-            "rates": torch.stack(rates).to(support) / support.shape[1],
-        }
-
-    def grown(self, kept: State, features: Tensor, targets: Tensor, size: int) -> State:
-        """As kept, and which share each example has in its class's mean: the means themselves are not needed."""
-        members = np.eye(size, dtype=np.float32)[targets.numpy(force=True)]
+        members = table(targets, len(state["prototypes"]), support)
         counts = members.sum(0)
-        if not counts.all():
-            return self.solve(features, targets, size)
-        shares = torch.from_numpy(members / counts).to(features.device)
-        spread = kept["lengths"] @ shares - kept["centres"]
-        width, scale = kept["rates"].unbind()
-        own = {"dual": kept["dual"], "lengths": kept["lengths"]}
+        if not bool(counts.all()):
+            return {}
+        shares, lengths = members / counts, support.square().sum(1)
+        rates = (
+            torch.stack([-self.log_width.detach().exp(), -self.log_scale.detach().exp()]) / support.shape[1]
+        )
         return {
-            "support": features,
-            "shares": shares,
-            "spread": spread,
-            "width": width,
-            "scale": scale,
-            **own,
-        }
+            "dual": state["dual"], "shares": shares, "lengths": lengths,
+            "spread": lengths @ shares - state["prototypes"].square().sum(1),
+            "width": rates[:1].to(support), "scale": rates[1:].to(support),
+        }  # fmt: skip
+
+    def grown(self, kept: State, features: Tensor) -> State:
+        return {"support": features, **kept}
 
     def respond(self, state: State, features: Tensor) -> Tensor:
         if "shares" in state:

@@ -84,12 +84,11 @@ class ClosedForm(Learner):
     def solve(self, support: Examples, space: OutputSpace) -> dict[str, Tensor]:
         return self.head.solve(support.inputs, support.targets, space.size)
 
-    def kept(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        return self.head.kept(state)
+    def kept(self, state: dict[str, Tensor], support: Examples) -> dict[str, Tensor]:
+        return self.head.kept(state, support.targets)
 
-    def grown(self, kept: Mapping[str, Tensor], support: Examples, space: OutputSpace) -> dict[str, Tensor]:
-        own = {name: tensor.to(support.inputs) for name, tensor in kept.items()}
-        return self.head.grown(own, support.inputs, support.targets, space.size)
+    def grown(self, kept: Mapping[str, Tensor], embedded: Tensor) -> dict[str, Tensor]:
+        return self.head.grown(dict(kept), embedded)
 
     def respond(self, state: dict[str, Tensor], inputs: Tensor, space: OutputSpace) -> Any:
         outputs = self.head.respond(state, inputs)

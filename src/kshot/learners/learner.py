@@ -95,15 +95,15 @@ class Learner(nn.Module, ABC):
     def respond(self, state: State, inputs: Any, space: OutputSpace) -> Any:
         """Outputs for embedded inputs (`Embedded`), in the form the space's `loss` takes."""
 
-    def kept(self, state: State) -> dict[str, Tensor]:
-        """What of a state is small and dear, so that it is worth storing beside the embeddings, as tensors of one type;
-        empty: nothing.
+    def kept(self, state: State, support: Examples) -> dict[str, Tensor]:
+        """What of a state is small and worth storing beside the support's embeddings, as tensors of one type; empty:
+        nothing. `grown` makes a state of it that answers as the whole one does, within rounding.
         """
         return {}
 
-    def grown(self, kept: Mapping[str, Tensor], support: Examples, space: OutputSpace) -> State:
-        """A state for `respond` out of what was kept, without solving; it answers as the whole one, within rounding."""
-        return self.solve(support, space)
+    def grown(self, kept: Mapping[str, Tensor], embedded: Embedded) -> State:
+        """A state for `respond` out of what was kept and the support's embeddings, without solving."""
+        raise UnsupportedError(f"{type(self).__name__} keeps nothing of its state; solve it again")
 
     def movement(self, state: State, space: OutputSpace) -> Movement | None:
         """What adapting moved in the network; None where it moves nothing."""

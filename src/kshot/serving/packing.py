@@ -7,6 +7,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -145,10 +146,16 @@ def pack_solved(solved: Mapping[str, Tensor]) -> bytes:
 def unpack_solved(data: bytes) -> dict[str, Tensor]:
     """The tensors."""
     (length,) = struct.unpack_from("<H", data)
-    shapes: dict[str, list[int]] = json.loads(data[2 : 2 + length])
-    sizes = [math.prod(shape) for shape in shapes.values()]
-    values = torch.frombuffer(
-        bytearray(memoryview(data)[2 + length :]), dtype=torch.float32
-    ).split_with_sizes(sizes)
-    named = zip(shapes.items(), values, strict=True)
-    return {name: part if len(shape) == 1 else part.reshape(shape) for (name, shape), part in named}
+    names, shapes, sizes = _layout(data[2 : 2 + length])
+    values = torch.frombuffer(bytearray(memoryview(data)[2 + length :]), dtype=torch.float32)
+    parts = zip(shapes, values.split_with_sizes(sizes), strict=True)
+    return dict(
+        zip(names, [part if len(shape) == 1 else part.view(shape) for shape, part in parts], strict=True)
+    )
+
+
+@lru_cache(256)
+def _layout(named: bytes) -> tuple[list[str], list[list[int]], list[int]]:
+    """Names, shapes and sizes out of a header; tasks with as many examples and classes share one."""
+    shapes: dict[str, list[int]] = json.loads(named)
+    return list(shapes), list(shapes.values()), [math.prod(shape) for shape in shapes.values()]

@@ -15,14 +15,13 @@ from torch import Tensor
 from kshot.errors import DataError
 from kshot.learners import Adapted, Learner
 from kshot.learners.given import like
-from kshot.learners.learner import evaluating
 from kshot.learners.records import fingerprint
 from kshot.serving.faults import Busy, Conflict, NotFound, StoreFull
 from kshot.serving.observing import Observed
 from kshot.serving.states import pack_state, size_of, unpack_state, worth_keeping
 from kshot.serving.store import Store, Stored
 from kshot.tasks import Examples
-from kshot.tasks.spaces import OutputSpace, space_from_json
+from kshot.tasks.spaces import space_from_json
 
 Embedded = Any
 """A tensor [n, ...], or a list of n items of unequal length."""
@@ -131,26 +130,12 @@ class Tasks:
             state = unpack_state(learner, stored.state)
             return Adapted(learner, space, inputs, stored.labels, ids, embedded, state)
         if stored.solved is not None and stored.features is not None:
-            return self._grown(learner, space, inputs, stored, ids, embedded)
+            state = learner.grown(stored.solved, embedded)
+            return Adapted(learner, space, inputs, stored.labels, ids, embedded, state)
         task = Adapted.of_embedded(learner, space, inputs, stored.labels, ids, embedded)
         if (state := kept_state(task)) is not None:
             self._cached_again(lambda: self.store.put_state(tenant, stored, state))
         return task
-
-    @staticmethod
-    def _grown(
-        learner: Learner,
-        space: OutputSpace,
-        inputs: Deferred,
-        stored: Stored,
-        ids: tuple[str, ...],
-        embedded: Tensor,
-    ) -> Adapted:
-        """From what is kept of solving beside the features."""
-        support = Examples(embedded, like(embedded, space.encode(stored.labels)))
-        with torch.no_grad(), evaluating(learner):
-            state = learner.grown(stored.solved or {}, support, space)
-        return Adapted(learner, space, inputs, stored.labels, ids, embedded, state)
 
     def own_base(self, stored: Stored) -> Learner:
         """The base of a version, with the weights it was taught on.
@@ -253,7 +238,9 @@ def kept_solved(task: Adapted) -> dict[str, Tensor] | None:
     """What of a task's state is kept beside its features; None: nothing, or it is not small beside them."""
     if not keeps(task.learner, task.embedded):
         return None
-    solved = task.learner.kept(task.state)
+    support = Examples(task.embedded, like(task.embedded, task.space.encode(task.targets)))
+    with torch.no_grad():
+        solved = task.learner.kept(task.state, support)
     small = 8 * size_of(solved) <= task.embedded.numel() * 2
     fits = all(t.dtype == torch.float32 for t in solved.values())
     return solved if solved and small and fits else None
