@@ -154,11 +154,17 @@ def test_a_database_of_revision_2_answers_as_it_did_and_reads_one_row(url: str) 
     assert upgrading.upgrade(database) == ("0002", upgrading.REVISION)
     database.close()
     encoder = kshot.encoders.identity(2)
-    bases = {"rows": kshot.learners.ProtoNet(encoder), "ridges": kshot.learners.ClosedForm(encoder, "kernel_ridge")}
+    bases = {
+        "rows": kshot.learners.ProtoNet(encoder),
+        "ridges": kshot.learners.ClosedForm(encoder, "kernel_ridge"),
+    }
     service = Service(Store(url), bases)
     for model, told in json.loads((ASSETS / "revision2.json").read_text()).items():
         for number, answer in told["versions"].items():
-            short, whole = service.store.quick("a", model, int(number)), service.store.version("a", model, int(number))
+            short, whole = (
+                service.store.quick("a", model, int(number)),
+                service.store.version("a", model, int(number)),
+            )
             assert (short.version, short.labels) == (whole.version, whole.labels)
             assert torch.equal(short.features, whole.features)
             assert service.predict("a", model, [[0.4, 0.3], [5.0, 4.0]], version=int(number)) == answer
