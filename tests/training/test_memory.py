@@ -11,6 +11,7 @@ import torch
 
 import kshot
 from kshot.data import Episodes, Pool
+from kshot.errors import SettingError
 from kshot.evaluation import evaluate
 from kshot.learners import Learner
 from kshot.tasks import NWayKShot
@@ -36,7 +37,7 @@ class Held:
         self.tensor = tensor
 
 
-def most_held(learner: Learner, meta_batch: int) -> int:
+def most_held(learner: Learner, meta_batch: int, **changes: Any) -> int:
     """The largest number of bytes that were kept for a backward pass at one time, during one update."""
     now = most = 0
 
@@ -52,7 +53,7 @@ def most_held(learner: Learner, meta_batch: int) -> int:
         most = max(most, now)
         return held
 
-    settings = Settings(steps=1, meta_batch=meta_batch, executor="loop")
+    settings = Settings(steps=1, meta_batch=meta_batch, executor="loop", **changes)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda held: held.tensor):
         Training(learner, source(), None, None, settings).run()
     return most
@@ -95,3 +96,41 @@ def test_nothing_piles_up_over_steps_and_validations(name: str) -> None:
     )  # fmt: skip
     assert len(seen) == 6
     assert max(seen[1:]) == min(seen[1:])
+
+
+# ---- activation checkpointing
+
+
+def trained(executor: str, checkpointing: bool) -> torch.Tensor:
+    torch.manual_seed(0)
+    learner = kshot.learners.maml(kshot.encoders.mlp(6, (16,)), outputs=3, steps=4).double()
+    run = kshot.fit(
+        learner, source(), steps=3, meta_batch=4, rate=0.01, executor=executor, checkpointing=checkpointing, progress=False
+    )  # fmt: skip
+    return torch.cat([p.detach().flatten() for p in run.learner.parameters()])
+
+
+@pytest.mark.parametrize("executor", ["loop", "threads"])
+def test_steps_computed_again_give_the_same_weights(executor: str) -> None:
+    torch.testing.assert_close(trained(executor, True), trained(executor, False), rtol=1e-10, atol=1e-12)
+
+
+def test_auto_does_not_take_what_keeps_all_activations() -> None:
+    learner = kshot.learners.maml(kshot.encoders.mlp(6, (16,)), outputs=3, steps=2)
+    run = kshot.fit(learner, source(), steps=1, meta_batch=16, checkpointing=True, progress=False)
+    assert not run.executor.startswith("vmap")
+
+
+def test_steps_computed_again_keep_little() -> None:
+    def held(steps: int, checkpointing: bool) -> int:
+        learner = kshot.learners.maml(kshot.encoders.mlp(6, (64, 64)), outputs=3, steps=steps)
+        return most_held(learner, 2, checkpointing=checkpointing)
+
+    assert held(8, True) < 0.5 * held(8, False)
+
+
+def test_where_checkpointing_is_refused() -> None:
+    with pytest.raises(SettingError, match="takes no inner steps"):
+        kshot.fit(LEARNERS["protonet"](), source(), steps=1, checkpointing=True, progress=False)
+    with pytest.raises(SettingError, match="which keeps all activations"):
+        Settings(checkpointing=True, executor="vmap")

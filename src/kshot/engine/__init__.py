@@ -7,6 +7,7 @@ from kshot.engine.executors import EXECUTORS, FallbackWarning, accumulate
 from kshot.engine.inner import descend, same_gradient
 from kshot.engine.layouts import lay_out
 from kshot.engine.rates import Rates, rates, rows_like
+from kshot.engine.recompute import recomputing
 
 __all__ = [
     "EXECUTORS",
@@ -20,6 +21,7 @@ __all__ = [
     "descend_weighted",
     "lay_out",
     "rates",
+    "recomputing",
     "rows_like",
     "same_gradient",
 ]

@@ -23,6 +23,7 @@ from torch.utils import _pytree as tree
 
 from kshot.engine.executors import FallbackWarning, LossOf, accumulate, alike, order_is_free, untouched
 from kshot.engine.layouts import has_images
+from kshot.engine.recompute import recomputes
 
 ROUNDS = 3
 """Interleaved measurements of each candidate, after one to warm up; their median counts."""
@@ -190,5 +191,5 @@ def _place(module: nn.Module, tasks: Sequence[Any], key: str) -> str:
     shapes = [(name, tuple(p.shape), str(p.dtype), p.requires_grad) for name, p in module.named_parameters()]
     leaves = [[str(getattr(leaf, "shape", leaf)) for leaf in tree.tree_leaves(t)] for t in tasks]
     autocast = torch.is_autocast_enabled(_device(module).type)
-    text = f"{module} {shapes} {leaves} {key} {_device(module)} {torch.get_num_threads()} {autocast}"
+    text = f"{module} {shapes} {leaves} {key} {_device(module)} {torch.get_num_threads()} {autocast} {recomputes()}"
     return hashlib.sha256(text.encode()).hexdigest()

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -113,7 +114,9 @@ def by_threads(module: nn.Module, loss: LossOf, tasks: Sequence[Any]) -> Float[T
 
     try:
         with ThreadPoolExecutor(count) as pool:
-            shares = list(pool.map(share, range(count)))
+            # each with the settings of this thread, as `recomputing`
+            waiting = [pool.submit(copy_context().run, share, first) for first in range(count)]
+            shares = [one.result() for one in waiting]
     finally:
         torch.set_num_threads(before)
     for sums, _ in shares:

@@ -8,6 +8,7 @@ MAML); 0 cuts the tie to the start (Reptile, fine-tuning).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.func import grad_and_value
 
 from kshot.engine.rates import Rates
+from kshot.engine.recompute import kept_or_again
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -36,12 +38,30 @@ def descend(
     moving = start if order else {name: value.detach() for name, value in start.items()}
     losses: list[Tensor] = []
     for step in range(steps):
-        gradients, value = _slopes(loss, moving, step, order)
+        moving, value = kept_or_again(
+            partial(_step, loss, moving, step, rates, order), order == 2 and torch.is_grad_enabled()
+        )
         losses.append(value)
-        moving = {
-            name: tensor - rates.rate(name, step, tensor) * gradients[name] for name, tensor in moving.items()
-        }
     return moving, losses
+
+
+def _step(
+    loss: Callable[[Tensors, int], Tensor], moving: Tensors, step: int, rates: Rates, order: int
+) -> tuple[Tensors, Tensor]:
+    """Where one step leads, and the loss before it."""
+    gradients, value = _slopes(loss, moving, step, order)
+    moved = {
+        name: _stepped(tensor, gradients[name], rates.rate(name, step, tensor))
+        for name, tensor in moving.items()
+    }
+    return moved, value
+
+
+def _stepped(tensor: Tensor, gradient: Tensor, rate: Tensor | float) -> Tensor:
+    """tensor - rate * gradient; for a plain number that is one operation, and one less to differentiate."""
+    if isinstance(rate, float):
+        return torch.sub(tensor, gradient, alpha=rate)
+    return tensor - rate * gradient
 
 
 def _slopes(

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from kshot.engine import lay_out
+from kshot.engine import lay_out, recomputing
 from kshot.errors import CheckpointError, SettingError
 from kshot.evaluation import Report, evaluate
 from kshot.learners.learner import Learner
@@ -81,6 +81,11 @@ class Training:
                 f"{type(self.start).__name__} on {type(self.start.encoder).__name__} has no parameter to train; "
                 "choose an encoder with weights, or use the learner as it is: learner.adapt(...)"
             )
+        if self.settings.checkpointing and not self.learner.inner_gradient:
+            raise SettingError(
+                f"checkpointing is True, but {type(self.start).__name__} takes no inner steps whose activations could be "
+                "computed again; leave it out, or use a gradient learner such as kshot.learners.maml"
+            )
         autocast(self.learner, self.settings.precision)
         self.ranks = Ranks.here(trained[0].device)
         self.ranks.check(self.settings.meta_batch)
@@ -113,7 +118,7 @@ class Training:
             self.trackers = []
         tracker = Several(self.trackers)
         try:
-            with self.interrupts, self.bar:
+            with self.interrupts, self.bar, recomputing(self.settings.checkpointing):
                 self._loop(tracker)
                 return self._finish()
         except Interrupted:

@@ -30,6 +30,8 @@ class Settings:
             differ in the last bits, so runs that must be equal to the bit name one. seed: decides everything random.
         precision: "float32" (the learner's own number type), or "bfloat16": convolutions and matrix products
             in mixed precision where the device has it; weights and their updates keep their type.
+        checkpointing: gradient learners of second order compute the activations of their inner steps again in the
+            backward pass instead of keeping them: memory of about one step, half as much time again.
     """
 
     steps: int = 1000
@@ -46,6 +48,7 @@ class Settings:
     executor: str = "auto"
     seed: int = 0
     precision: str = "float32"
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "meta_batch", "validate_every", "validation_tasks"):
@@ -66,6 +69,12 @@ class Settings:
         _choice("schedule", self.schedule, SCHEDULES)
         _choice("executor", self.executor, EXECUTORS)
         _choice("precision", self.precision, PRECISIONS)
+        if not isinstance(self.checkpointing, bool):
+            raise SettingError(f"checkpointing is {self.checkpointing!r}; it is True or False")
+        if self.checkpointing and self.executor == "vmap":
+            raise SettingError(
+                "checkpointing is True with executor='vmap', which keeps all activations; use executor='loop' or 'auto'"
+            )
 
     @classmethod
     def of(cls, **settings: Any) -> Settings:
