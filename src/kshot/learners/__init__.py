@@ -8,6 +8,7 @@ from kshot.learners.learner import Learner, Movement
 from kshot.learners.localiser import Candidates, Localiser, register_localiser
 from kshot.learners.located import Located
 from kshot.learners.located_estimate import PiecesEstimate
+from kshot.learners.many import predict_many
 from kshot.learners.neural_process import NeuralProcess
 from kshot.learners.protonet import ProtoNet
 from kshot.learners.recipes import anil, boil, fine_tuning, fomaml, maml, meta_sgd, reptile
@@ -44,6 +45,7 @@ __all__ = [
     "fomaml",
     "maml",
     "meta_sgd",
+    "predict_many",
     "register_localiser",
     "reptile",
     "save_learner",
