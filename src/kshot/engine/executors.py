@@ -30,6 +30,7 @@ EXECUTORS = (
     "threads:channels_last", "vmap",
 )  # fmt: skip
 LossOf = Callable[[Any], Tensor]
+_OneLoss = Callable[[dict[str, Tensor], Any], Tensor]
 _NUMBERS = 2**24
 """Numbers of parameters and inputs in one vmap call."""
 
@@ -134,21 +135,43 @@ def by_vmap(module: nn.Module, loss: LossOf, tasks: Sequence[Any], chunk: int) -
         result: Tensor = functional_call(caller, {f"module.{n}": v for n, v in values.items()}, (task,))
         return result
 
+    # fused norms have a wrong second derivative when it is taken from outside of vmap; without norms that costs less
+    slopes = _slopes_inside if _has_norms(module) else _slopes_outside
     sums = {name: torch.zeros_like(p) for name, p in parameters.items()}
     totals = []
     for start in range(0, len(tasks), chunk):
-        stacked = _stack(tasks[start : start + chunk])
         detached = {name: p.detach() for name, p in parameters.items()}
-        gradients, values = vmap(grad_and_value(one), in_dims=(None, 0), randomness="different")(
-            detached, stacked
-        )
+        gradients, total = slopes(one, detached, _stack(tasks[start : start + chunk]))
         for name, gradient in gradients.items():
-            sums[name] += gradient.detach().sum(0)
-        totals.append(values.detach().sum())
+            sums[name] += gradient
+        totals.append(total)
     for name, p in parameters.items():
         mean = sums[name] / len(tasks)
         p.grad = mean if p.grad is None else p.grad + mean
     return torch.stack(totals).sum() / len(tasks)
+
+
+def _slopes_inside(
+    one: _OneLoss, values: dict[str, Tensor], stacked: Any
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Summed gradients and losses: a gradient of each task, mapped."""
+    gradients, losses = vmap(grad_and_value(one), in_dims=(None, 0), randomness="different")(values, stacked)
+    return {name: found.detach().sum(0) for name, found in gradients.items()}, losses.detach().sum()
+
+
+def _slopes_outside(
+    one: _OneLoss, values: dict[str, Tensor], stacked: Any
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The same as one gradient of the sum of mapped losses: one transform less around every operation."""
+    own = {name: value.requires_grad_() for name, value in values.items()}
+    with torch.enable_grad():
+        total = vmap(one, in_dims=(None, 0), randomness="different")(own, stacked).sum()
+        found = torch.autograd.grad(total, list(own.values()), allow_unused=True, materialize_grads=True)
+    return dict(zip(own, found, strict=True)), total.detach()
+
+
+def _has_norms(module: nn.Module) -> bool:
+    return any("Norm" in type(part).__name__ for part in module.modules())
 
 
 class _Caller(nn.Module):

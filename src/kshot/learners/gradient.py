@@ -122,11 +122,18 @@ class GradientLearner(Learner):
         self, parameters: dict[str, Tensor], parts: list[Examples], space: OutputSpace
     ) -> dict[str, Tensor]:
         """What moves, after `steps` steps; each sees the next of `parts`, in turn."""
+        # a body that stays gives every step the same features
+        stays = self.subset.spec() == "head"
+        features = [self._features(parameters, part.inputs, "batch") for part in parts] if stays else []
 
         def loss(moving: Mapping[str, Tensor], step: int) -> Tensor:
-            part = parts[step % len(parts)]
-            outputs = self._forward(self.subset.apply(parameters, dict(moving)), part.inputs, "batch")
-            return space.loss(outputs, part.targets)
+            place = step % len(parts)
+            moved = self.subset.apply(parameters, dict(moving))
+            if stays:
+                outputs = _head(moved, features[place])
+            else:
+                outputs = self._forward(moved, parts[place].inputs, "batch")
+            return space.loss(outputs, parts[place].targets)
 
         start = self.subset.initial(parameters, self.norms)
         return descend(loss, start, steps=self.steps, rates=self.rates, order=self.order)[0]
@@ -202,9 +209,23 @@ class GradientLearner(Learner):
         kept: Any = None,
         weights: Tensor | None = None,
     ) -> Tensor:
+        return _head(parameters, self._features(parameters, x, policy, kept, weights))
+
+    def _features(
+        self,
+        parameters: Mapping[str, Tensor],
+        x: Tensor,
+        policy: str,
+        kept: Any = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
         with normalising(policy, kept, weights):
-            features = call(self.encoder, _body(parameters), x)
-        return F.linear(features, parameters["head.weight"], parameters["head.bias"])
+            features: Tensor = call(self.encoder, _body(parameters), x)
+        return features
+
+
+def _head(parameters: Mapping[str, Tensor], features: Tensor) -> Tensor:
+    return F.linear(features, parameters["head.weight"], parameters["head.bias"])
 
 
 def _body(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
