@@ -181,7 +181,7 @@ def test_an_executor_with_another_meta_gradient_is_not_chosen(monkeypatch: pytes
 def test_where_the_order_matters_only_loops_are_candidates(made: Callable[[], Learner]) -> None:
     learner = made().train()
     tasks = trees(learner, IMAGES, 2)
-    choice = choose(learner, lambda own: tree_loss(own, tasks[0]), [t[1] for t in tasks])
+    choice = choose(learner, lambda own: undrawn_loss(own, tasks[0][0]), [t[1] for t in tasks])
     assert set(choice.seconds) == {"loop:channels_last", "loop:channels_first"}
 
 
