@@ -205,3 +205,15 @@ def test_layouts_are_candidates_where_there_are_images() -> None:
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(SettingError, match="processes"):
         accumulate(nn.Linear(1, 1), lambda x: x, [], executor="processes")
+
+
+def test_a_slow_first_call_does_not_decide_how_many_tasks_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[int] = []
+
+    def timed(module: nn.Module, loss: Any, tasks: list[Any], name: str) -> float:
+        measured.append(len(tasks))
+        return 5.0 if len(measured) == 1 else 0.001 * len(tasks)
+
+    monkeypatch.setattr(calibration, "_timed", timed)
+    chosen(Branching(), 25)
+    assert set(measured[2:]) == {25}
