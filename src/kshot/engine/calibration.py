@@ -98,7 +98,8 @@ def _measured(
     refused = {name: why for name in names[1:] if (why := _refusal(module, loss_of, tasks[:2], name))}
     own = copy.deepcopy(module)
     loss = loss_of(own)
-    _timed(own, loss, tasks[:1], names[0])  # a first call takes far longer, and is no measure of how many tasks to try
+    # a first call takes far longer, and is no measure of how many tasks to try
+    _timed(own, loss, tasks[:1], names[0])
     single = _timed(own, loss, tasks[:1], names[0])
     some = tasks[: max(2, min(len(tasks), int(BUDGET / max(single, 1e-9))))]
     times: dict[str, list[float]] = {name: [] for name in names}
