@@ -17,6 +17,7 @@ from kshot.demo.entities import tidied
         ('" Up " , she said : " no " .', (2, 4), '"Up", she said: "no".'),
         ("costs $ 5 ( about 4 % ) :) ok ...", (6, 9), "costs $5 (about 4%) :) ok..."),
         ('an odd " quote', (3, 6), 'an odd "quote'),
+        ("I ' ve seen Ada 's", (11, 14), "I've seen Ada's"),
         (", leads", (2, 7), ", leads"),
     ],
 )

@@ -110,10 +110,11 @@ def _parts(data: Path | None, seed: int) -> list[Part]:
 
 
 def _only(examples: Examples, labels: tuple[str, ...]) -> Examples:
-    """Entities of other kinds are entities without a name."""
+    """As one would write it; entities of other kinds are entities without a name."""
+    pairs = [tidied(*pair) for pair in zip(examples.inputs, examples.targets, strict=True)]
     return Examples(
-        examples.inputs,
-        [[(s, e, label if label in labels else None) for s, e, label in spans] for spans in examples.targets],
+        [text for text, _ in pairs],
+        [[(s, e, label if label in labels else None) for s, e, label in spans] for _, spans in pairs],
     )
 
 
@@ -147,7 +148,10 @@ def tidied(text: str, spans: list[tuple[int, int, str]]) -> tuple[str, list[tupl
     return kept, [(start - before[start], end - before[end], label) for start, end, label in spans]
 
 
-_LOOSE = re.compile(r" (?=(?:[.!?…]+|[,;:%)\]}]|'(?:s|re|ve|ll|d|m)|n't)(?: |$))|(?<=[(\[{$£€]) ")
+_SHORT = "(?:s|re|ve|ll|d|m|t)"
+_LOOSE = re.compile(
+    rf" (?=(?:[.!?…]+|[,;:%)\]}}]|' ?{_SHORT}|n't)(?: |$))|(?<=[(\[{{$£€]) |(?<=\w ') (?={_SHORT}(?: |$))"
+)
 _QUOTE = re.compile(r'(?<!\S)"(?!\S)')
 
 

@@ -19,8 +19,9 @@ from kshot.text.marked import finding_vectors
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-_HARD, _MARKED = 500, 1500
-"""Unmarked and marked spans that are kept, of the unmarked the likeliest; bounds the cost of adapting."""
+_HARD, _MARKED, _REST = 500, 1500, 2000
+"""Unmarked and marked spans that are kept, of the unmarked the likeliest, and others that are only weighed by; bounds the
+cost of adapting."""
 _WIDTH, _RIDGE = 0.3, 1.0
 _PRIOR, _PRECISION = (1.0, 4.0, 0.0), (20.0, 1.0, 0.5)
 """A Gaussian prior of what judge, support and intercept weigh. Like kernel and ridge it was chosen on validation parts."""
@@ -62,8 +63,13 @@ def solve(parts: Sequence[Seen]) -> Where:
     inverse = torch.linalg.inv(gram + _RIDGE * torch.eye(len(gram), dtype=gram.dtype, device=gram.device))
     dual = inverse @ (2 * goal - 1 - opinion)
     left_out = 2 * goal - 1 - opinion - dual / inverse.diagonal()
-    table = torch.stack([odds, left_out, one[: len(odds)]], 1)
-    weigh = logistic(table, goal, torch.stack([own[0], prior[1], own[1]]), trust)
+    rest, share = _sampled(every, kept)
+    near = _kernel(every.vectors[rest], vectors, squares).double() @ dual  # these are left out as it is
+    table = torch.stack([torch.cat([odds, every.odds[rest].double()]), torch.cat([left_out, near])], 1)
+    table = torch.cat([table, one.new_ones(len(table), 1)], 1)
+    counts = torch.cat([one[: len(goal)], one.new_full((len(rest),), share)])
+    goal = torch.cat([goal, goal.new_zeros(len(rest))])
+    weigh = logistic(table, goal, torch.stack([own[0], prior[1], own[1]]), trust, counts)
     return {
         "seen": vectors,
         "squares": squares,
@@ -81,25 +87,44 @@ def weighed(odds: Float[Tensor, " m"], vectors: Float[Tensor, "m d"], where: Whe
     return weigh[0] * odds + weigh[1] * near + weigh[2]
 
 
+def _sampled(every: Seen, kept: Tensor) -> tuple[Int[Tensor, " rest"], float]:
+    """Unmarked spans that the regression did not keep, at most `_REST` of them, evenly by the judge's odds, and how many
+    each stands for. Those that were kept are the likeliest by the judge: weighed by these alone, the judge would seem to
+    be wrong whatever it says, the more so the more texts there are."""
+    other = ~every.marked
+    other[kept] = False
+    rest = other.nonzero().flatten()
+    rest = rest[every.odds[rest].argsort(descending=True, stable=True)]
+    step = -(-len(rest) // _REST) or 1
+    chosen = rest[step // 2 :: step]
+    return chosen, len(rest) / max(len(chosen), 1)
+
+
 def logistic(
-    x: Float[Tensor, "m k"], goal: Float[Tensor, " m"], prior: Tensor, precision: Tensor
+    x: Float[Tensor, "m k"],
+    goal: Float[Tensor, " m"],
+    prior: Tensor,
+    precision: Tensor,
+    counts: Tensor | None = None,
 ) -> Float[Tensor, " k"]:
-    """Logistic regression with a Gaussian prior, by Newton's method.
+    """Logistic regression with a Gaussian prior, by Newton's method; `counts` [m] says how often a row counts.
 
     >>> x = torch.tensor([[-1.0], [1.0]]).double()
     >>> bool(logistic(x, torch.tensor([0.0, 1.0]).double(), torch.zeros(1).double(), torch.ones(1).double()) > 0.4)
     True
     """
 
+    often = torch.ones_like(goal) if counts is None else counts
+
     def cost(weights: Tensor) -> Tensor:
-        fit = F.binary_cross_entropy_with_logits(x @ weights, goal, reduction="sum")
+        fit = F.binary_cross_entropy_with_logits(x @ weights, goal, weight=often, reduction="sum")
         return fit + 0.5 * (precision * (weights - prior).square()).sum()
 
     weights = prior.clone()
     for _ in range(_STEPS):
         chance = torch.sigmoid(x @ weights)
-        slope = x.T @ (chance - goal) + precision * (weights - prior)
-        curve = (x * (chance * (1 - chance)).unsqueeze(1)).T @ x + torch.diag(precision)
+        slope = x.T @ (often * (chance - goal)) + precision * (weights - prior)
+        curve = (x * (often * chance * (1 - chance)).unsqueeze(1)).T @ x + torch.diag(precision)
         step, now = torch.linalg.solve(curve, slope), cost(weights)
         for _ in range(_HALVINGS):  # a whole step may overshoot
             if cost(weights - step) <= now:
