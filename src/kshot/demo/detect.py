@@ -33,7 +33,7 @@ SHOTS = 5
 TESTED = 16
 DRAWN = 256
 """Pixels along a side of the drawn pictures."""
-TUNED = 30.0
+TUNED = 20.0
 """Seconds of processor time that photographs are tuned for."""
 SETS = {"bccd": "Blood cells", "playing_cards": "Playing cards"}
 
