@@ -52,8 +52,8 @@ def scenes(options: argparse.Namespace) -> None:
 
 
 def ship(learner: Any, steps: int, seed: int, out: Path) -> None:
-    """Save a trained detector with a card that says how it was made, looking at pictures of 416 pixels. Nothing in the
-    file changes from run to run, so that the command gives the same bytes (on the same kind of processor and torch)."""
+    """Save a trained detector with a card that says how it was made, looking at pictures of 416 pixels. Nothing in
+    the card changes from run to run."""
     from kshot.vision.detection import resized
 
     learner.seen = torch.zeros(0)  # photographs are not what it was trained on, and are what it is for
