@@ -52,6 +52,7 @@ def tuned(task: Adapted, seconds: float | None) -> Adapted:
     else:
         did = f"tuned in {found.cpu_seconds:.0f} s" if found.kept else "not tuned, since that did not help"
         say(
-            f"On pictures held out: {100 * found.before:.0f} % untuned, {100 * found.after:.0f} % in a trial; {did}."
+            f"Found and named, on pictures held out: {100 * found.before:.0f} % untuned, {100 * found.after:.0f} % in a "
+            f"trial; {did}."
         )
     return found.task
