@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,6 +30,7 @@ from kshot.demo.bandit import run_bandit
 from kshot.demo.detect import run_detect
 from kshot.demo.entities import run_entities
 from kshot.demo.maze import run_maze
+from kshot.demo.robot import run_robot
 from kshot.demo.service import run_service
 from kshot.errors import SettingError
 
@@ -48,7 +50,7 @@ def demo(
         str,
         typer.Argument(
             help="pictures; service: a service desk that you can talk to; detect: things found in pictures; entities: "
-            "what is marked in texts; maze: planning a way; bandit: exploring."
+            "what is marked in texts; maze: planning a way; bandit: exploring; robot: a joint breaks in mid-run."
         ),
     ] = "pictures",
     data: Annotated[
@@ -76,11 +78,12 @@ def demo(
     Needs no data and no graphics card. `kshot demo service` learns intents of a service desk from five sentences
     each, answers what you type, and is taught by you. `kshot demo detect` finds and names things in pictures,
     `kshot demo entities` in texts. `kshot demo maze` learns to plan in a new kind of map from 16 solved ones,
-    `kshot demo bandit` learns which arm to pull; both write a picture.
+    `kshot demo bandit` learns which arm to pull, `kshot demo robot` breaks a joint of a running robot; each writes
+    its pictures.
 
     Example:  kshot demo
     """
-    known = ("pictures", "service", "detect", "entities", "maze", "bandit")
+    known = ("pictures", "service", "detect", "entities", "maze", "bandit", "robot")
     if about not in known:
         raise SettingError(f"demo is about {about!r}; there are {', '.join(known)}")
     if about == "entities":
@@ -89,9 +92,13 @@ def demo(
     if about == "detect":
         finish(run_detect(console(), out=out, data=data, seed=seed), as_json)
         return
-    if about in ("maze", "bandit"):
-        story = run_maze if about == "maze" else run_bandit
-        finish(story(console(), out=out, seed=seed), as_json)
+    played: dict[str, Callable[..., dict[str, Any]]] = {
+        "maze": run_maze,
+        "bandit": run_bandit,
+        "robot": run_robot,
+    }
+    if about in played:
+        finish(played[about](console(), out=out, seed=seed), as_json)
         return
     if about == "service":
         finish(run_service(console(), data=data, spec=encoder, script=script), as_json)

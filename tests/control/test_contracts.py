@@ -7,7 +7,18 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from kshot.control import Bandits, CostToGo, Guidance, MapEncoder, PlanningTasks, arm_policy, draw_family
+from kshot import encoders
+from kshot.control import (
+    Bandits,
+    CostToGo,
+    Dynamics,
+    Guidance,
+    MapEncoder,
+    PlanningTasks,
+    Transitions,
+    arm_policy,
+    draw_family,
+)
 from kshot.learners import Learner
 from kshot.seeds import generator
 from kshot.tasks import Examples, Task, TaskSource
@@ -33,8 +44,17 @@ class Pulls:
         return Task(Numbers(1), *parts, name="pulls")
 
 
+def pushed() -> Transitions:
+    """Points pushed with a gain of their own."""
+    rng = generator(0, "pushed")
+    gain = torch.rand(12, 1, 1, generator=rng)
+    x = torch.randn(12, 14, 4, generator=rng)
+    return Transitions(x, gain * x[..., 2:] - 0.1 * x[..., :2], gain[:, 0], shots=(6,), queries=5)
+
+
 MEMBERS: list[tuple[str, Callable[[], Learner], TaskSource]] = [
     ("guidance", lambda: Guidance(MapEncoder(width=4, features=3)), MAPS),
+    ("dynamics", lambda: Dynamics(encoders.mlp(4, (8,), activation="tanh"), 2, 3), pushed()),
     ("arm policy", lambda: arm_policy(Bandits(3, 10), width=8), Pulls()),
 ]
 
@@ -55,6 +75,7 @@ def test_encoder() -> None:
 
 def test_source() -> None:
     check_task_source(MAPS)
+    check_task_source(pushed())
 
 
 def test_space() -> None:

@@ -1,60 +1,92 @@
 """Control: planners, policies and controllers that adapt to a new environment from a few examples of it."""
 
 from kshot.bundles import register_encoder, register_learner
+from kshot.control.agent import RobotAgent, steer
 from kshot.control.arm_policy import ArmPolicy, arm_policy
 from kshot.control.bandits import Bandits, Counts, Played, greedy, oracle, play, thompson, ucb, uniform
+from kshot.control.controller import Belief, Controller
 from kshot.control.cost_to_go import CostPrediction, CostToGo
+from kshot.control.dynamics import Dynamics
 from kshot.control.families import KINDS, Family, PlanningTasks, draw_family, planning_dataset
 from kshot.control.gittins import gittins
 from kshot.control.grids import Grid
 from kshot.control.guidance import Guidance
+from kshot.control.living import Lived, Shaking, live
 from kshot.control.maps import MapEncoder
+from kshot.control.mpc import MPC
 from kshot.control.places import GoalRooms, PointGoals, TabularMDPs, dark_room, small_grid
 from kshot.control.planner import PathPlanner, Solved, Trial, choose_weight, path_planner
+from kshot.control.practice import MODELS, Practice, Practised, controlled
+from kshot.control.reasons import Reasons, why
+from kshot.control.robots import Fault, Life, Robot, Robots, RobotTask, robot_env
 from kshot.control.search import Route, search
+from kshot.control.transitions import Transitions
 from kshot.control.worlds import Step, World, WorldTask, gymnasium_env
 
 register_encoder(MapEncoder)
 register_learner(ArmPolicy)
+register_learner(Dynamics)
 register_learner(Guidance)
 
 __all__ = [
     "KINDS",
+    "MODELS",
+    "MPC",
     "ArmPolicy",
     "Bandits",
+    "Belief",
+    "Controller",
     "CostPrediction",
     "CostToGo",
     "Counts",
+    "Dynamics",
     "Family",
+    "Fault",
     "GoalRooms",
     "Grid",
     "Guidance",
+    "Life",
+    "Lived",
     "MapEncoder",
     "PathPlanner",
     "PlanningTasks",
     "Played",
     "PointGoals",
+    "Practice",
+    "Practised",
+    "Reasons",
+    "Robot",
+    "RobotAgent",
+    "RobotTask",
+    "Robots",
     "Route",
+    "Shaking",
     "Solved",
     "Step",
     "TabularMDPs",
+    "Transitions",
     "Trial",
     "World",
     "WorldTask",
     "arm_policy",
     "choose_weight",
+    "controlled",
     "dark_room",
     "draw_family",
     "gittins",
     "greedy",
     "gymnasium_env",
+    "live",
     "oracle",
     "path_planner",
     "planning_dataset",
     "play",
+    "robot_env",
     "search",
     "small_grid",
+    "steer",
     "thompson",
     "ucb",
     "uniform",
+    "why",
 ]

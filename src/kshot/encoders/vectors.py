@@ -106,7 +106,7 @@ class Identity(VectorEncoder):
 
 
 class MLP(VectorEncoder):
-    """Fully connected layers with ReLU (or "tanh"); rows [n, inputs] to [n, hidden[-1]].
+    """Fully connected layers with ReLU (or "tanh", "silu"); rows [n, inputs] to [n, hidden[-1]].
 
     Raises:
         SettingError: an unknown activation, or a size that is no whole number above 0.
@@ -128,9 +128,9 @@ class MLP(VectorEncoder):
         std: Sequence[float] | None = None,
     ) -> None:
         super().__init__(inputs, mean, std)
-        makers = {"relu": nn.ReLU, "tanh": nn.Tanh}
+        makers = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}
         if activation not in makers:
-            raise SettingError(f"activation is {activation!r}; choose relu or tanh")
+            raise SettingError(f"activation is {activation!r}; choose one of {', '.join(makers)}")
         self.hidden, self.activation = whole_numbers("hidden", hidden, some=False), activation
         sizes = (self.inputs, *self.hidden)
         layers: list[nn.Module] = []

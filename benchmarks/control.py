@@ -1,0 +1,210 @@
+"""Robots that break in mid-run: the controller that adapts, one free of context, an oracle that is told, random.
+
+python -m benchmarks.control gather             live through robots with faults (resumes)
+python -m benchmarks.control train              models of 3 seeds on these lives (resumes)
+python -m benchmarks.control measure            return in the 200 steps after the fault, the fault unannounced
+python -m benchmarks.control validate           the same on validation faults, printed only: for choosing
+python -m benchmarks.control speed              CPU milliseconds of a control step, one robot, one thread
+
+All models see the same lives and are trained for as many steps; all controllers plan in the same way, from the same
+starts, against the same faults. The oracle is a model of the same size that is told the true parameters. Lives are
+shared by the seeds, which differ in weights and in the order of training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.rows import append
+from kshot.control import MPC, Dynamics, Life, Robots, Shaking, live
+from kshot.control.practice import MODELS, Practice, Practised, controlled
+from kshot.seeds import generator
+
+RANGES: dict[str, dict[str, Any]] = {
+    "half_cheetah": {"strength": (0.2, 1.0), "payload": (1.0, 4.0), "friction": (0.25, 1.0)},
+    "ant": {"strength": (0.2, 1.0), "payload": (1.0, 4.0), "friction": (0.25, 1.0)},
+}
+"""What is trained on."""
+
+FAULTS: dict[str, dict[str, dict[str, Any]]] = {
+    "half_cheetah": {
+        "joint strength": {"kinds": ("joint",), "strength": (0.2, 0.5)},
+        "payload": {"kinds": ("payload",), "payload": (2.5, 4.0)},
+        "friction": {"kinds": ("friction",), "friction": (0.25, 0.4)},
+        "held out: joint strength": {"kinds": ("joint",), "strength": (0.0, 0.2)},
+        "held out: payload": {"kinds": ("payload",), "payload": (4.0, 6.0)},
+        "held out: friction": {"kinds": ("friction",), "friction": (0.1, 0.25)},
+    },
+}
+FAULTS["ant"] = FAULTS["half_cheetah"]
+BEFORE, AFTER = 60, 200
+PLANNING = MPC(horizon=12)
+
+
+def trained_on(robot: str) -> Robots:
+    """The robots of training."""
+    return Robots(robot=robot, whole=0.1, **RANGES[robot])
+
+
+def practised(options: argparse.Namespace) -> Practised:
+    """Training, as far as it has come in the folder."""
+    return Practised(
+        trained_on(options.robot), PLANS[options.robot], seed=0, folder=options.folder / f"control-{options.robot}",
+        told=lambda text: print(f"{time.process_time():.0f} s: {text}", flush=True),
+    )  # fmt: skip
+
+
+PLANS = {"half_cheetah": Practice(), "ant": Practice()}
+
+
+def models(options: argparse.Namespace) -> Iterator[tuple[int, dict[str, Dynamics], float]]:
+    """Seed, models, and the CPU seconds that their training took, without that of the lives."""
+    practice = practised(options)
+    practice.gather()
+    for seed in range(options.seeds):
+        before = practice.cpu
+        yield seed, practice.anew(seed), practice.cpu - before
+
+
+def lives_of(robot: str, fault: str, count: int, stream: str) -> tuple[Robots, list[Life]]:
+    """Test robots: whole for a while, then the fault comes."""
+    family = Robots(robot=robot, steps=BEFORE + AFTER, change=(BEFORE, BEFORE), **FAULTS[robot][fault])
+    rng = generator(0, "control", stream, fault)
+    return family, [family.life(rng) for _ in range(count)]
+
+
+def returns(family: Robots, lives: list[Life], name: str, model: Dynamics | None, window: int) -> np.ndarray:
+    """Rewards [lives, steps] under a controller; model None: random actions."""
+    rng = generator(0, "control", "plans")
+    if model is None:
+        return live(family, lives, Shaking(len(lives), len(family.body.joints), rng)).rewards.numpy()
+    acting, tell = controlled(model, name, family, lives, PLANNING, rng, window)
+    return live(family, lives, acting, at_step=tell).rewards.numpy()
+
+
+def share(rows: np.ndarray) -> float:
+    """Of the gap from plain to told, what the adaptive one closes; rows are [lives, (adaptive, plain, told)]."""
+    adaptive, plain, told = rows.mean(0)
+    return float((adaptive - plain) / (told - plain))
+
+
+def interval(rows: np.ndarray, statistic: Any) -> tuple[float, float, float]:
+    """A statistic over lives and its 95 % interval by resampling lives, which keeps pairs together."""
+    rng = np.random.default_rng(0)
+    drawn = [statistic(rows[rng.integers(len(rows), size=len(rows))]) for _ in range(4000)]
+    return float(statistic(rows)), *(float(x) for x in np.percentile(drawn, (2.5, 97.5)))
+
+
+def measure(options: argparse.Namespace, stream: str) -> None:
+    """Print, and for the test lives write, what each controller returns and what share of the gap is closed."""
+    trained = list(models(options))
+    for fault in options.faults or FAULTS[options.robot]:
+        family, lives = lives_of(options.robot, fault, options.lives, stream)
+        start = time.process_time()
+        found = np.stack([
+            [returns(family, lives, name, model[name], options.window)[:, BEFORE:].sum(1) for name in MODELS]
+            for _, model, _ in trained
+        ])  # [seeds, models, lives]  # fmt: skip
+        chance = returns(family, lives, "random", None, options.window)[:, BEFORE:].sum(1)
+        report(options, fault, found, chance, sum(cpu for *_, cpu in trained), stream == "test")
+        print(f"  {time.process_time() - start:.0f} CPU s", flush=True)
+
+
+def report(
+    options: argparse.Namespace, fault: str, found: np.ndarray, chance: np.ndarray, cpu: float, write: bool
+) -> None:
+    """Rows of one kind of fault."""
+    rows = found.mean(0).T  # seeds share the lives, so they are averaged for each life before the interval
+    shared = {
+        "data": f"{options.robot}, {fault}", "regime": "online, the fault is not announced",
+        "protocol": f"return of the {AFTER} steps after the fault", "n_tasks": options.lives,
+        "seeds": list(range(options.seeds)), "cpu_seconds": round(cpu), "window": options.window,
+    }  # fmt: skip
+    names = dict(zip(MODELS, ("adaptive", "context-free", "oracle, told the parameters"), strict=True))
+    figures = {
+        names[name]: interval(rows[:, [place]], np.mean) for place, name in enumerate(MODELS)
+    } | {"random": interval(chance[:, None], np.mean)}  # fmt: skip
+    paired = {
+        "adaptive over context-free": interval(rows, lambda r: (r[:, 0] - r[:, 1]).mean()),
+        "oracle over context-free": interval(rows, lambda r: (r[:, 2] - r[:, 1]).mean()),
+        "share of the gap closed": interval(rows, lambda r: 100 * share(r)),
+    }
+    for what, (value, low, high) in (figures | paired).items():
+        unit = "%" if "share" in what else ""
+        print(f"{fault}: {what}: {value:.1f} ({low:.1f} to {high:.1f}) {unit}")
+        if write:
+            per_seed = [100 * share(one.T) for one in found] if unit else []
+            append("control", what=what, metric="share" if unit else "return", unit=unit, value=value, low=low, high=high,
+                   per_seed=[round(x, 1) for x in per_seed], **shared)  # fmt: skip
+
+
+def speed(options: argparse.Namespace) -> None:
+    """CPU time of one control step: learning from the last transition, and planning."""
+    torch.set_num_threads(1)
+    _, found, _ = next(models(options))
+    family, lives = lives_of(options.robot, next(iter(FAULTS[options.robot])), 1, "speed")
+    acting, _ = controlled(
+        found["adaptive"], "adaptive", family, lives, PLANNING, generator(0), options.window
+    )
+    times: dict[str, list[float]] = {
+        "a control step, planning and learning": [],
+        "learning from a transition": [],
+    }
+
+    class Timed:
+        def act(self, seen: torch.Tensor) -> torch.Tensor:
+            self.start = time.process_time()
+            action = acting.act(seen)
+            self.acted = time.process_time() - self.start
+            return action
+
+        def observe(self, *row: torch.Tensor) -> None:
+            start = time.process_time()
+            acting.observe(*row)
+            took = time.process_time() - start
+            times["learning from a transition"].append(1000 * took)
+            times["a control step, planning and learning"].append(1000 * (took + self.acted))
+
+    live(family, lives, Timed())
+    for what, each in times.items():
+        value, low, high = interval(np.array(each[20:])[:, None], np.median)
+        print(f"{what}: {value:.2f} ms ({low:.2f} to {high:.2f}), largest {max(each[20:]):.2f}")
+        append("control", what=what, data=options.robot, metric="ms", unit="ms", value=value, low=low, high=high, seeds=[0],
+               protocol=f"{PLANNING.plans} plans of {PLANNING.horizon} steps, CPU time on one thread, median",
+               regime="online", n_tasks=len(each) - 20)  # fmt: skip
+
+
+def main() -> None:
+    """Do one part."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=("gather", "train", "measure", "validate", "speed"))
+    parser.add_argument("--robot", default="half_cheetah", choices=RANGES)
+    parser.add_argument("--faults", nargs="*", help="some of them only")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--lives", type=int, default=24)
+    parser.add_argument("--window", type=int, default=32)
+    parser.add_argument("--folder", type=Path, default=Path("runs"), help="lives, checkpoints and logs")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.part == "gather":
+        practised(options).gather()
+    elif options.part == "train":
+        for seed, found, cpu in models(options):
+            print(seed, sorted(found), round(cpu))
+    elif options.part == "speed":
+        speed(options)
+    else:
+        measure(options, "test" if options.part == "measure" else "validation")
+
+
+if __name__ == "__main__":
+    main()

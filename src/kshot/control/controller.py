@@ -1,0 +1,148 @@
+"""A controller: predicts with a dynamics model that adapts at every step, and plans with what it predicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kshot.control.dynamics import REACH, Dynamics
+from kshot.control.mpc import MPC
+from kshot.control.robots import Robot
+from kshot.errors import DataError, SettingError
+from kshot.learners import Adapted
+from kshot.tasks.spaces import Numbers
+
+
+class Belief:
+    """The posterior over several robots' coefficients, moved by each transition; the oldest leave it.
+
+    What it holds is exactly what `learner.adapt(the last transitions)` gives. A transition adds a k x k matrix to
+    the precision; one that leaves the window takes its own away.
+
+    Args:
+        learner: a trained model. robots: how many, each with a body of its own. window: transitions that count.
+
+    >>> import kshot
+    >>> learner = Dynamics(kshot.encoders.mlp(3, (8,)), outputs=2, directions=4)
+    >>> belief = Belief(learner, robots=1, window=16)
+    >>> belief.add(torch.zeros(1, 3), torch.ones(1, 2))
+    >>> belief.state["coefficients"].shape
+    torch.Size([1, 4])
+    """
+
+    def __init__(self, learner: Dynamics, robots: int = 1, window: int = 32) -> None:
+        if window < 1 or robots < 1:
+            raise SettingError(f"window is {window} and robots {robots}; give at least 1 of each")
+        self.learner, self.robots, self.window = learner, robots, window
+        k = learner.directions
+        self.evidence = torch.zeros(robots, k, k)
+        self.pull = torch.zeros(robots, k)
+        self.kept: list[tuple[Tensor, Tensor]] = []
+        self.seen = 0
+        with torch.no_grad():
+            self.state = learner.posterior(self.evidence, self.pull)
+
+    @torch.no_grad()
+    def add(self, inputs: Tensor, changes: Tensor) -> None:
+        """Learn from one transition of each robot: inputs [robots, inputs], changes [robots, outputs]."""
+        if not self.learner.directions:
+            return
+        learner = self.learner
+        found = learner.evidence(learner.encoder(learner.encoder.prepare(inputs)), changes)
+        self.kept.append(found)
+        self.evidence, self.pull = self.evidence + found[0], self.pull + found[1]
+        if len(self.kept) > self.window:
+            old = self.kept.pop(0)
+            self.evidence, self.pull = self.evidence - old[0], self.pull - old[1]
+        self.seen += 1
+        if self.seen % self.window == 0:  # so that rounding never adds up
+            self.evidence = torch.stack([e for e, _ in self.kept]).sum(0)
+            self.pull = torch.stack([p for _, p in self.kept]).sum(0)
+        self.state = learner.posterior(self.evidence, self.pull)
+
+    @torch.no_grad()
+    def advance(self, known: Tensor | None = None) -> Any:
+        """A function from observations and actions to observations after them, for `MPC`.
+
+        Args:
+            known: further inputs of each robot, [robots, inputs], as an oracle has them.
+        """
+        learner = self.learner
+        layers, mean, std = _network(learner, self.state["weights"])
+        scale = torch.tensor(learner.scale)
+        weights = self.state["weights"]
+        weights = weights.expand(self.robots, -1, -1) if weights.ndim == 2 else weights
+
+        @torch.no_grad()
+        def advance(seen: Tensor, action: Tensor) -> Tensor:
+            parts = [seen, action]
+            if known is not None:
+                parts.append(known.unsqueeze(1).expand(-1, seen.shape[1], -1))
+            h = layers((torch.cat(parts, -1) - mean) / std)
+            change = torch.baddbmm(weights[:, -1:], h, weights[:, :-1])
+            return seen + change.clamp(-REACH, REACH) * scale
+
+        return advance
+
+
+def _network(learner: Dynamics, like: Tensor) -> tuple[Any, Tensor, Tensor]:
+    encoder: Any = learner.encoder
+    mean, std = encoder.mean or [0.0] * encoder.inputs, encoder.std or [1.0] * encoder.inputs
+    return encoder.layers, like.new_tensor(mean), like.new_tensor(std)
+
+
+class Controller:
+    """Acts for one robot, or for several at once, each with a belief of its own.
+
+    Args:
+        learner: a trained `Dynamics`. robot: what is controlled, and what is rewarded.
+        mpc: how to plan. window: transitions that count. robots: how many. seed: of the plans that are tried.
+        known: true parameters of each robot, [robots, parameters], for a model that was trained with them.
+        target: wanted velocities, [robots]; None: as fast as it can.
+    """
+
+    def __init__(
+        self, learner: Dynamics, robot: Robot, mpc: MPC | None = None, *, window: int = 32, robots: int = 1,
+        generator: torch.Generator, known: Tensor | None = None, target: Tensor | None = None,
+    ) -> None:  # fmt: skip
+        self.learner, self.robot, self.mpc, self.window = learner, robot, mpc or MPC(), window
+        self.robots, self.rng, self.known, self.target = robots, generator, known, target
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the robot: a new one, or one that was repaired."""
+        self.belief = Belief(self.learner, self.robots, self.window)
+        self.plan = self.mpc.start(self.robots, len(self.robot.joints))
+        self.lately: list[tuple[Tensor, Tensor]] = []
+
+    @torch.no_grad()
+    def act(self, seen: Tensor) -> Tensor:
+        """Actions [robots, joints] for observations [robots, observations]."""
+        target = None if self.target is None else self.target.unsqueeze(1)
+
+        def reward(action: Tensor, after: Tensor) -> Tensor:
+            return self.robot.reward(action, after, target)
+
+        self.plan = self.mpc.plan(self.belief.advance(self.known), reward, seen, self.plan, self.rng)
+        action = self.plan[:, 0]
+        self.plan = self.mpc.shifted(self.plan)
+        return action
+
+    def observe(self, seen: Tensor, action: Tensor, after: Tensor) -> None:
+        """Learn from what happened: observations before and after, and the actions between."""
+        inputs = torch.cat([seen, action] + ([] if self.known is None else [self.known]), 1)
+        self.lately = [*self.lately[-self.window + 1 :], (inputs, after - seen)]
+        self.belief.add(inputs, after - seen)
+
+    def task(self, robot: int = 0) -> Adapted:
+        """What is believed about a robot now, as an adapted task: its examples are the transitions in the window.
+
+        Raises:
+            DataError: nothing was observed yet.
+        """
+        if not self.lately:
+            raise DataError(f"{len(self.lately)} transitions were observed; observe some first")
+        inputs, changes = (torch.stack([pair[part][robot] for pair in self.lately]) for part in (0, 1))
+        return self.learner.adapt(inputs, changes, space=Numbers(self.learner.outputs))

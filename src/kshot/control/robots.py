@@ -1,0 +1,322 @@
+"""Robots that break: gymnasium's own, with weaker joints, a payload, other friction, a wanted speed.
+
+A family is a distribution of such robots, and of changes that come unannounced in the middle of an episode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kshot.control.worlds import as_action
+from kshot.errors import DataError, MissingExtraError, SettingError, need
+from kshot.tasks import Examples, InteractiveTask, Policy
+from kshot.tasks.spaces import Actions, Numbers
+
+KINDS = ("joint", "payload", "friction")
+"""What may be wrong with a robot."""
+
+
+@dataclass(frozen=True)
+class Robot:
+    """A robot of gymnasium, and what is rewarded.
+
+    Attributes:
+        name, environment: ours, and gymnasium's. options: of gymnasium.make.
+        observations: numbers of an observation. joints: motors, in the order of the actions, each within -1..1.
+        velocity: which number of the observation is the forward velocity.
+        control_cost: per squared action.
+        height: number of the observation that is the height, and the least and largest at which it stands.
+    """
+
+    name: str
+    environment: str
+    observations: int
+    joints: tuple[str, ...]
+    velocity: int
+    control_cost: float
+    height: tuple[int, float, float] | None = None
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def actions(self) -> Actions:
+        return Actions(len(self.joints), continuous=True, low=-1.0, high=1.0)
+
+    def reward(self, action: Tensor, after: Tensor, target: Tensor | None = None) -> Tensor:
+        """What a step is worth, [...]: forward velocity, or minus the distance to the wanted one, less what motors
+        cost; and 1 where the robot stands, if it can fall.
+
+        Args:
+            action: [..., joints]. after: the observation after it, [..., observations]. target: wanted velocity.
+        """
+        speed = after[..., self.velocity]
+        worth: Tensor = speed if target is None else -(speed - target).abs()
+        worth = worth - self.control_cost * action.square().sum(-1)
+        if self.height is not None:
+            place, low, high = self.height
+            worth = worth + ((after[..., place] > low) & (after[..., place] < high)).to(worth.dtype)
+        return worth
+
+
+ROBOTS: dict[str, Robot] = {
+    "half_cheetah": Robot(
+        "half_cheetah", "HalfCheetah-v5", 17,
+        ("back thigh", "back shin", "back foot", "front thigh", "front shin", "front foot"), 8, 0.1,
+    ),
+    "ant": Robot(
+        "ant", "Ant-v5", 27,
+        ("back right hip", "back right ankle", "front left hip", "front left ankle", "front right hip",
+         "front right ankle", "back left hip", "back left ankle"), 13, 0.5, (0, 0.2, 1.0),
+        {"include_cfrc_ext_in_observation": False, "terminate_when_unhealthy": False, "contact_cost_weight": 0.0},
+    ),
+}  # fmt: skip
+"""By name."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """How a robot differs from a whole one; the default is a whole one.
+
+    Attributes:
+        strength: of each joint's motor, 0 (dead) to 1; (): all whole. payload: what the torso weighs, as a factor.
+        friction: of everything with the ground, as a factor.
+
+    Raises:
+        SettingError: a strength outside 0..1, or a factor that is not above 0.
+
+    >>> Fault(strength=(1, 1, 0.2, 1, 1, 1)).numbers(6).tolist()[2]
+    0.20000000298023224
+    """
+
+    strength: tuple[float, ...] = ()
+    payload: float = 1.0
+    friction: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not all(0 <= s <= 1 for s in self.strength):
+            raise SettingError(f"strength is {self.strength}; each joint has one in 0..1")
+        if not self.payload > 0 or not self.friction > 0:
+            raise SettingError(
+                f"payload is {self.payload} and friction {self.friction}; both are factors above 0"
+            )
+
+    def numbers(self, joints: int) -> Tensor:
+        """The true parameters, as an oracle is told them, [joints + 2]: strengths, and logarithms of the factors.
+
+        Raises:
+            SettingError: strengths of another number of joints.
+        """
+        strength = self.strength or (1.0,) * joints
+        if len(strength) != joints:
+            raise SettingError(f"strength has {len(strength)} numbers; this robot has {joints} joints")
+        factors = torch.tensor([self.payload, self.friction]).log()
+        return torch.cat([torch.tensor(strength, dtype=torch.float32), factors])
+
+    def __str__(self) -> str:
+        weak = [f"joint {j} at {s:.2f}" for j, s in enumerate(self.strength) if s < 1]
+        weak += [f"payload {self.payload:.2f}"] if self.payload != 1 else []
+        weak += [f"friction {self.friction:.2f}"] if self.friction != 1 else []
+        return ", ".join(weak) or "whole"
+
+
+@dataclass(frozen=True)
+class Robots:
+    """A family of faulty robots; a `TaskSource` of interactive tasks.
+
+    Args:
+        robot: "half_cheetah" or "ant".
+        kinds: faults that occur, each as often, out of `KINDS`; with `whole` the share of robots without any.
+        joints: which may weaken; None: all.
+        strength, payload, friction: ranges that faults are drawn from, factors on a scale of logarithms.
+        steps: of an episode.
+        change: first and last step at which the fault may come; None: it is there from the start.
+        target: range of the wanted velocity, which is told; None: as fast as it can.
+
+    Raises:
+        SettingError: an unknown robot, kind or joint, or an empty range.
+
+    >>> family = Robots(kinds=("joint",), strength=(0.0, 0.5))
+    >>> fault = family.draw(torch.Generator().manual_seed(0))
+    >>> 0 <= min(fault.strength) <= 0.5
+    True
+    """
+
+    robot: str = "half_cheetah"
+    kinds: tuple[str, ...] = KINDS
+    whole: float = 0.0
+    joints: tuple[int, ...] | None = None
+    strength: tuple[float, float] = (0.0, 1.0)
+    payload: tuple[float, float] = (1.0, 4.0)
+    friction: tuple[float, float] = (0.2, 1.0)
+    steps: int = 400
+    change: tuple[int, int] | None = None
+    target: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.robot not in ROBOTS:
+            raise SettingError(f"robot is {self.robot!r}; choose one of {', '.join(ROBOTS)}")
+        unknown = [kind for kind in self.kinds if kind not in KINDS]
+        if unknown or (not self.kinds and self.whole < 1):
+            raise SettingError(f"kinds is {self.kinds}; choose some of {', '.join(KINDS)}, or whole=1")
+        ranges = {"strength": self.strength, "payload": self.payload, "friction": self.friction,
+                  "change": self.change or (1, 1), "target": self.target or (0, 0)}  # fmt: skip
+        for name, (low, high) in ranges.items():
+            if not low <= high or (name in ("payload", "friction") and not low > 0):
+                raise SettingError(
+                    f"{name} is {(low, high)}; give the lowest and the highest, factors above 0"
+                )
+        count = len(self.body.joints)
+        if any(not 0 <= joint < count for joint in self.joints or ()):
+            raise SettingError(f"joints is {self.joints}; {self.robot} has joints 0..{count - 1}")
+        if self.steps < 1 or (
+            self.change is not None and not 0 <= self.change[0] <= self.change[1] < self.steps
+        ):
+            raise SettingError(
+                f"steps is {self.steps}, change {self.change}; a change lies within the episode"
+            )
+
+    @property
+    def body(self) -> Robot:
+        """The robot that breaks."""
+        return ROBOTS[self.robot]
+
+    def draw(self, generator: torch.Generator) -> Fault:
+        """A fault."""
+        if float(torch.rand((), generator=generator)) < self.whole:
+            return Fault()
+        kind = self.kinds[int(torch.randint(len(self.kinds), (), generator=generator))]
+        share = float(torch.rand((), generator=generator))
+        if kind == "joint":
+            may = self.joints if self.joints is not None else tuple(range(len(self.body.joints)))
+            joint = may[int(torch.randint(len(may), (), generator=generator))]
+            strength = [1.0] * len(self.body.joints)
+            strength[joint] = self.strength[0] + share * (self.strength[1] - self.strength[0])
+            return Fault(strength=tuple(strength))
+        low, high = self.payload if kind == "payload" else self.friction
+        factor = low * (high / low) ** share
+        return Fault(payload=factor) if kind == "payload" else Fault(friction=factor)
+
+    def only(self, kind: str) -> Robots:
+        """The same with one kind of fault."""
+        return replace(self, kinds=(kind,), whole=0.0)
+
+    def life(self, generator: torch.Generator) -> Life:
+        """An episode: its seed, its fault and when it comes."""
+        fault = self.draw(generator)
+        low, high = self.change or (0, 0)
+        at = int(torch.randint(low, high + 1, (), generator=generator))
+        span = self.target
+        share = float(torch.rand((), generator=generator))
+        target = None if span is None else span[0] + share * (span[1] - span[0])
+        return Life(int(torch.randint(2**31 - 1, (), generator=generator)), fault, at, target)
+
+    def sample(self, generator: torch.Generator) -> RobotTask:
+        """One task: one robot with its fault."""
+        return RobotTask(
+            Numbers(self.body.observations), name=self.robot, family=self, life=self.life(generator)
+        )
+
+
+@dataclass(frozen=True)
+class Life:
+    """What happens to a robot in an episode: the seed of its start, its fault from step `at` on, a wanted velocity."""
+
+    seed: int
+    fault: Fault = Fault()
+    at: int = 0
+    target: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class RobotTask(InteractiveTask):
+    """One robot. An example is a transition: the input is observation and action, the target the change that came.
+
+    A policy takes the observation [1, observations] and gives an action [joints]; None acts at random.
+    """
+
+    family: Robots = field(kw_only=True)
+    life: Life = field(kw_only=True)
+
+    def collect(self, policy: Policy | None, generator: torch.Generator) -> Examples:
+        """The transitions of one episode."""
+        seen, actions, after, _ = self._episode(policy, generator)
+        return Examples(torch.cat([seen, actions], 1), after - seen)
+
+    def score(self, policy: Policy, generator: torch.Generator) -> float:
+        """The return of one episode."""
+        return float(self._episode(policy, generator)[3].sum())
+
+    def _episode(self, policy: Policy | None, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        env = robot_env(self.family, self.life)
+        space = self.family.body.actions
+        now = torch.as_tensor(env.reset()[0], dtype=torch.float32)
+        rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        for _ in range(self.family.steps):
+            drawn = 2 * torch.rand(1, space.count, generator=rng) - 1
+            action = as_action(drawn if policy is None else policy(now[None]), space)[0]
+            raw, reward, *_ = env.step(action.numpy())
+            after = torch.as_tensor(raw, dtype=torch.float32)
+            rows.append((now, action, after, torch.tensor(reward)))
+            now = after
+        env.close()
+        seen, actions, later, rewards = (torch.stack(column) for column in zip(*rows, strict=True))
+        return seen, actions, later, rewards
+
+
+def robot_env(family: Robots, life: Life | None = None, **options: Any) -> Any:
+    """A robot of the family as a `gymnasium.Env`.
+
+    Args:
+        life: what happens in every episode; None: drawn at each reset, by its seed.
+        options: of gymnasium.make, for example render_mode="rgb_array".
+
+    Raises:
+        MissingExtraError: gymnasium or mujoco is not installed, or a version that breaks it.
+
+    >>> env = robot_env(Robots(steps=2), Life(0, Fault(payload=2.0), at=1))  # doctest: +SKIP
+    """
+    need("gymnasium", "mujoco")
+    _simulator()
+    from kshot.control.robot_env import RobotEnv
+
+    return RobotEnv(family, life, options)
+
+
+def _simulator() -> None:
+    """Import MuJoCo, which needs its own files to be of its own version.
+
+    Raises:
+        MissingExtraError: it is not installed, or another package has put another version over it.
+    """
+    try:
+        need("mujoco", "mujoco")
+    except OSError as cause:
+        raise MissingExtraError(
+            f"MuJoCo is installed and cannot be loaded ({cause}); its files are of two versions, as where metaworld "
+            "was installed over it: make an environment anew with pip install 'kshot[mujoco]', another for metaworld"
+        ) from cause
+
+
+def check_observation(seen: Any, observations: int, step: str) -> Tensor:
+    """An observation as a tensor.
+
+    Raises:
+        DataError: it is no row of so many finite numbers.
+    """
+    try:
+        found = torch.as_tensor(seen, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(f"{step} gave {type(seen).__name__}; an observation is an array of numbers") from None
+    if found.shape != (observations,):
+        raise DataError(
+            f"{step} gave an observation of shape {tuple(found.shape)}; this model takes [{observations}]"
+        )
+    if not bool(torch.isfinite(found).all()):
+        bad = (~torch.isfinite(found)).nonzero().flatten().tolist()[:5]
+        raise DataError(
+            f"{step} gave NaN or infinite numbers at {bad}; the simulation or a sensor failed: reset it"
+        )
+    return found

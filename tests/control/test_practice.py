@@ -1,0 +1,213 @@
+"""Practice, tiny: it lives, learns, resumes in the same bits; agents and reasons on what it trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import kshot
+from kshot.control import (
+    MPC,
+    Bandits,
+    Dynamics,
+    Fault,
+    Life,
+    Practice,
+    Practised,
+    RobotAgent,
+    Robots,
+    controlled,
+    live,
+    robot_env,
+    steer,
+    why,
+)
+from kshot.control.reasons import reasons_picture, recovery_picture
+from kshot.errors import BundleError, DataError, SettingError, UnsupportedError
+from kshot.seeds import generator
+
+PNG = b"\x89PNG\r\n\x1a\n"
+FAMILY = Robots(steps=24)
+SMALL = MPC(plans=8, horizon=3)
+TINY = Practice(
+    simulated=1, shaken=3, rounds=2, lives=2, length=12, first=2, steps=2, last=3, hidden=(8,), directions=3,
+    shots=(2, 4), queries=4, tasks=4, mpc=SMALL, simulator=SMALL,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("practice")
+
+
+@pytest.fixture(scope="module")
+def models(folder: Path) -> dict[str, Dynamics]:
+    return Practised(FAMILY, TINY, folder=folder).run()
+
+
+def test_it_goes_on_in_the_same_bits(models: dict[str, Dynamics], folder: Path) -> None:
+    """Lives and trainings that are there are not done again, those that are gone are, to the same bits."""
+    for gone in ("lives-1-plain.safetensors", "fit-last-0-adaptive/learner.kshot"):
+        (folder / gone).unlink()
+    said: list[str] = []
+    again = Practised(FAMILY, TINY, folder=folder, told=said.append).run()
+    assert sum("found in" in text for text in said) == 7
+    for name, model in models.items():
+        for key, tensor in model.state_dict().items():
+            assert torch.equal(tensor, again[name].state_dict()[key]), (name, key)
+    assert models["adaptive"].directions == 3
+    assert models["plain"].directions == 0
+    assert models["told"].encoder.config()["inputs"] == 23 + 8
+
+
+def test_other_seeds_share_the_lives(models: dict[str, Dynamics], folder: Path) -> None:
+    practised = Practised(FAMILY, TINY, folder=folder)
+    lived = practised.gather()
+    assert len(lived) == 2 * (1 + 3 + 2 * 3 * 2)
+    other = practised.anew(1)["plain"]
+    assert not torch.equal(other.mean, models["plain"].mean)
+
+
+def test_a_trained_model_is_evaluated_by_controlling(models: dict[str, Dynamics]) -> None:
+    report = kshot.evaluate(models["adaptive"], Robots(steps=3), tasks=2)
+    assert np.isfinite(report.mean)
+    with pytest.raises(UnsupportedError, match="is no robot"):
+        kshot.evaluate(models["adaptive"], Bandits(3, 5), tasks=2)
+    with pytest.raises(UnsupportedError, match="ant has 27"):
+        kshot.evaluate(models["adaptive"], Robots(robot="ant", steps=3), tasks=2)
+
+
+def test_an_oracle_is_told_when_the_fault_comes(models: dict[str, Dynamics]) -> None:
+    lives = [Life(0, Fault(friction=0.5), at=2), Life(1, Fault(payload=2.0))]
+    acting: Any
+    acting, tell = controlled(models["told"], "told", FAMILY, lives, SMALL, generator(0))
+    known = []
+
+    def watch(step: int, envs: list[Any]) -> None:
+        tell(step, envs)
+        known.append(acting.known[:, 6:].exp().tolist())
+
+    live(FAMILY, lives, acting, steps=4, at_step=watch)
+    assert np.allclose(known, [[[1, 1], [2, 1]]] * 2 + [[[1, 0.5], [2, 1]]] * 2)
+
+
+def test_reasons_are_those_of_adapting_without_each(models: dict[str, Dynamics], folder: Path) -> None:
+    learner = models["adaptive"]
+    lived = Practised(FAMILY, TINY, folder=folder).gather()
+    x, y = lived.inputs[0, :6], lived.changes[0, :6]
+    task = learner.adapt(x, y)
+    told = why(task)
+    without = task.without({2})
+    gone = without.state["coefficients"] - task.state["coefficients"]
+    expected = float((gone @ task.state["precision"] @ gone).sqrt())
+    assert told.moved[2] == pytest.approx(expected, rel=1e-3)
+    assert np.allclose(told.without[2] * learner.scale, without.predict(x[2:3]).values[0], atol=1e-3)
+    assert np.allclose(told.seen * learner.scale, y, atol=1e-3)
+    assert told.strongest(1)[0][1] == pytest.approx(told.moved.max())
+    assert reasons_picture(told).startswith(PNG)
+    with pytest.raises(UnsupportedError, match="no coefficients"):
+        why(models["plain"].adapt(x, y))
+
+
+def test_the_recovery_is_drawn() -> None:
+    rewards = {
+        name: np.random.default_rng(0).normal(size=(3, 60)) for name in ("adaptive", "plain", "oracle")
+    }
+    assert recovery_picture(rewards, 30, "a joint breaks").startswith(PNG)
+
+
+def test_an_agent_adapts_while_it_acts(models: dict[str, Dynamics], tmp_path: Path) -> None:
+    agent = RobotAgent(FAMILY, models["adaptive"], SMALL, window=5)
+    rewards = steer(robot_env(FAMILY, Life(0)), agent, 8, seed=0)
+    assert len(rewards) == 8
+    assert len(agent.task()) == 5
+    learned = agent.task()
+    agent.save(tmp_path / "agent.kshot")
+    other = RobotAgent.load(tmp_path / "agent.kshot", FAMILY, SMALL)
+    lived = torch.cat([torch.as_tensor(learned.inputs), torch.as_tensor(learned.targets)], 1).numpy()
+    other.adapt(lived[:, :17], lived[:, 17:23], lived[:, :17] + lived[:, 23:])
+    assert np.allclose(other.task().state["coefficients"], learned.state["coefficients"], atol=1e-2)
+    agent.reset_task()
+    with pytest.raises(DataError, match="0 transitions"):
+        agent.task()
+
+
+def test_an_agent_learns(tmp_path: Path) -> None:
+    agent = RobotAgent(FAMILY, mpc=SMALL)
+    with pytest.raises(UnsupportedError, match="call learn"):
+        agent.predict(np.zeros(17))
+    with pytest.raises(SettingError, match="at least 144"):
+        agent.learn(100, practice=TINY)
+    assert agent.learn(150, practice=TINY).predict(np.zeros(17))[0].shape == (6,)
+
+
+class Malformed:
+    """An environment that breaks one rule."""
+
+    def __init__(self, **broken: Any) -> None:
+        self.env, self.broken = robot_env(FAMILY, Life(0)), broken
+        self.action_space = broken.get("space", self.env.action_space)
+
+    def reset(self, **_: Any) -> Any:
+        return self.broken.get("reset", self.env.reset())
+
+    def step(self, action: Any) -> Any:
+        given = self.env.step(action)
+        return self.broken["step"](given) if "step" in self.broken else given
+
+
+@pytest.mark.parametrize(
+    ("broken", "kind", "message"),
+    [
+        ({"reset": np.zeros(17)}, DataError, r"reset\(\) gave ndarray; gymnasium's gives a pair"),
+        ({"reset": (np.zeros(16), {})}, DataError, "shape .16,.; this model takes .17."),
+        ({"reset": ("nothing", {})}, DataError, "gave str; an observation is an array"),
+        ({"step": lambda given: given[:4]}, DataError, "step 0 gave 4 values"),
+        (
+            {"step": lambda given: (given[0] * np.nan, *given[1:])},
+            DataError,
+            "NaN or infinite numbers at .0, 1",
+        ),
+        ({"step": lambda given: (given[0], None, *given[2:])}, DataError, "the reward None"),
+        ({"space": Bandits(6, 5).actions}, UnsupportedError, "6 continuous numbers"),
+    ],
+)
+def test_malformed_environments_are_told(
+    models: dict[str, Dynamics], broken: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        steer(Malformed(**broken), RobotAgent(FAMILY, models["adaptive"], SMALL), 3)
+
+
+def test_discrete_and_scaled_actions_are_told(models: dict[str, Dynamics]) -> None:
+    import gymnasium
+
+    agent = RobotAgent(FAMILY, models["adaptive"], SMALL)
+    for space, message in (
+        (gymnasium.spaces.Discrete(6), "6 continuous numbers"),
+        (gymnasium.spaces.Box(-0.4, 0.4, (6,)), "rescale"),
+    ):
+        with pytest.raises(UnsupportedError, match=message):
+            steer(Malformed(space=space), agent, 3)
+
+
+def test_what_an_agent_cannot_take_is_told(models: dict[str, Dynamics], tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="ant has 27 in an observation"):
+        RobotAgent(Robots(robot="ant"), models["adaptive"])
+    agent = RobotAgent(FAMILY, models["adaptive"], SMALL)
+    with pytest.raises(DataError, match="actions has shape"):
+        agent.adapt(np.zeros((3, 17)), np.zeros((3, 5)), np.zeros((3, 17)))
+    with pytest.raises(DataError, match="give as many"):
+        agent.adapt(np.zeros((3, 17)), np.zeros((2, 6)), np.zeros((3, 17)))
+    proto = kshot.learners.ProtoNet(kshot.encoders.mlp(2, (4,)))
+    kshot.learners.save_learner(proto, tmp_path / "other.kshot")
+    with pytest.raises(BundleError, match="holds a ProtoNet"):
+        RobotAgent.load(tmp_path / "other.kshot", FAMILY)
+    with pytest.raises(SettingError, match="some life to begin with"):
+        Practice(simulated=0, shaken=0)
+    with pytest.raises(SettingError, match="choose some of adaptive"):
+        Practised(FAMILY, models=("best",))
