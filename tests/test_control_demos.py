@@ -5,13 +5,19 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
 from kshot.cli import app
+from kshot.control import MPC
+from kshot.control.film import HELP, film, gif, strip
+from kshot.control.robots import Life, Robots
 from kshot.demo.bandit import run_bandit
 from kshot.demo.maze import run_maze
+from kshot.demo.robot import run_robot
+from kshot.errors import MissingExtraError
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -38,10 +44,54 @@ def test_the_bandit_is_told_and_drawn(tmp_path: Path) -> None:
     assert "its index is the largest" in told.getvalue()
 
 
-@pytest.mark.parametrize("about", ["maize", "robot"])
+def test_the_robot_is_told_and_drawn(tmp_path: Path) -> None:
+    told = io.StringIO()
+    found = run_robot(
+        Console(file=told, width=100),
+        out=tmp_path,
+        robots=2,
+        steps=160,
+        mpc=MPC(plans=8, horizon=3),
+        filmed=False,
+    )
+    for name in ("robot.png", "robot_why.png"):
+        assert (tmp_path / name).read_bytes().startswith(PNG)
+    assert found["error_adapted"] < found["error_before"]
+    assert {"kshot_after", "plain_after", "oracle_after"} <= set(found)
+    assert "unannounced" in told.getvalue()
+
+
+def test_the_film_is_drawn(tmp_path: Path) -> None:
+    """Where nothing can be drawn, the demo goes on without it, and says what to install."""
+    family = Robots(steps=4)
+    try:
+        frames = film(family, Life(0), np.zeros((4, 6)), every=2, size=(64, 48))
+    except MissingExtraError as cause:
+        pytest.skip(f"no film on this machine: {cause}")
+    assert [frame.shape for frame in frames] == [(48, 64, 3)] * 2
+    assert frames[0].std() > 5
+    assert gif(frames).startswith(b"GIF89a")
+    assert strip({"adaptive": frames}, ["step 0", "step 2"]).startswith(PNG)
+
+
+def test_without_rendering_the_demo_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise MissingExtraError(f"the film could not be drawn; {HELP}")
+
+    monkeypatch.setattr("kshot.demo.robot.film", fails)
+    told = io.StringIO()
+    found = run_robot(
+        Console(file=told, width=100), out=tmp_path, robots=1, steps=152, mpc=MPC(plans=4, horizon=2)
+    )
+    assert found["film"] is None
+    assert "apt-get install libegl1" in told.getvalue()
+    assert (tmp_path / "robot.png").exists()
+
+
+@pytest.mark.parametrize("about", ["maize", "rowboat"])
 def test_an_unknown_demo_is_an_error_that_lists_them(about: str) -> None:
     result = CliRunner().invoke(app, ["demo", about])
     assert result.exit_code != 0
-    assert f"{about!r}; there are pictures, service, detect, entities, maze, bandit" in " ".join(
+    assert f"{about!r}; there are pictures, service, detect, entities, maze, bandit, robot" in " ".join(
         result.output.split()
     )

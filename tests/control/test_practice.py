@@ -34,7 +34,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 FAMILY = Robots(steps=24)
 SMALL = MPC(plans=8, horizon=3)
 TINY = Practice(
-    simulated=1, shaken=3, rounds=2, lives=2, length=12, first=2, steps=2, last=3, hidden=(8,), directions=3,
+    simulated=1, shaken=3, rounds=2, lives=2, length=12, first=2, steps=2, last=3, hidden=(8,),
     shots=(2, 4), queries=4, tasks=4, mpc=SMALL, simulator=SMALL,
 )  # fmt: skip
 
@@ -59,9 +59,9 @@ def test_it_goes_on_in_the_same_bits(models: dict[str, Dynamics], folder: Path) 
     for name, model in models.items():
         for key, tensor in model.state_dict().items():
             assert torch.equal(tensor, again[name].state_dict()[key]), (name, key)
-    assert models["adaptive"].directions == 3
+    assert models["adaptive"].directions == 8
     assert models["plain"].directions == 0
-    assert models["told"].encoder.config()["inputs"] == 23 + 8
+    assert models["told"].encoder.config()["inputs"] == 23
 
 
 def test_other_seeds_share_the_lives(models: dict[str, Dynamics], folder: Path) -> None:

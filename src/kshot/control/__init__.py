@@ -6,7 +6,7 @@ from kshot.control.arm_policy import ArmPolicy, arm_policy
 from kshot.control.bandits import Bandits, Counts, Played, greedy, oracle, play, thompson, ucb, uniform
 from kshot.control.controller import Belief, Controller
 from kshot.control.cost_to_go import CostPrediction, CostToGo
-from kshot.control.dynamics import Dynamics
+from kshot.control.dynamics import Anchored, Dynamics
 from kshot.control.families import KINDS, Family, PlanningTasks, draw_family, planning_dataset
 from kshot.control.gittins import gittins
 from kshot.control.grids import Grid
@@ -24,6 +24,7 @@ from kshot.control.transitions import Transitions
 from kshot.control.worlds import Step, World, WorldTask, gymnasium_env
 
 register_encoder(MapEncoder)
+register_learner(Anchored)
 register_learner(ArmPolicy)
 register_learner(Dynamics)
 register_learner(Guidance)
@@ -32,6 +33,7 @@ __all__ = [
     "KINDS",
     "MODELS",
     "MPC",
+    "Anchored",
     "ArmPolicy",
     "Bandits",
     "Belief",

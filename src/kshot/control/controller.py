@@ -67,20 +67,20 @@ class Belief:
         """A function from observations and actions to observations after them, for `MPC`.
 
         Args:
-            known: further inputs of each robot, [robots, inputs], as an oracle has them.
+            known: the true parameters of each robot, [robots, k], as an oracle has them; they replace what is
+                believed. None: what is believed.
         """
         learner = self.learner
         layers, mean, std = _network(learner, self.state["weights"])
         scale = torch.tensor(learner.scale)
         weights = self.state["weights"]
+        if known is not None:
+            weights = learner.at(learner.coefficients(known))
         weights = weights.expand(self.robots, -1, -1) if weights.ndim == 2 else weights
 
         @torch.no_grad()
         def advance(seen: Tensor, action: Tensor) -> Tensor:
-            parts = [seen, action]
-            if known is not None:
-                parts.append(known.unsqueeze(1).expand(-1, seen.shape[1], -1))
-            h = layers((torch.cat(parts, -1) - mean) / std)
+            h = layers((torch.cat([seen, action], -1) - mean) / std)
             change = torch.baddbmm(weights[:, -1:], h, weights[:, :-1])
             return seen + change.clamp(-REACH, REACH) * scale
 
@@ -99,7 +99,7 @@ class Controller:
     Args:
         learner: a trained `Dynamics`. robot: what is controlled, and what is rewarded.
         mpc: how to plan. window: transitions that count. robots: how many. seed: of the plans that are tried.
-        known: true parameters of each robot, [robots, parameters], for a model that was trained with them.
+        known: true parameters of each robot, [robots, k], for an oracle; see `Anchored`.
         target: wanted velocities, [robots]; None: as fast as it can.
     """
 
@@ -132,7 +132,7 @@ class Controller:
 
     def observe(self, seen: Tensor, action: Tensor, after: Tensor) -> None:
         """Learn from what happened: observations before and after, and the actions between."""
-        inputs = torch.cat([seen, action] + ([] if self.known is None else [self.known]), 1)
+        inputs = torch.cat([seen, action], 1)
         self.lately = [*self.lately[-self.window + 1 :], (inputs, after - seen)]
         self.belief.add(inputs, after - seen)
 

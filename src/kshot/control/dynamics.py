@@ -10,7 +10,6 @@ that one transition of a robot with 17 numbers gives 17 equations.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -19,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kshot.encoders import Encoder
+from kshot.encoders import MLP, Encoder, Identity
 from kshot.encoders.sizes import whole
-from kshot.errors import SettingError
+from kshot.errors import SettingError, UnsupportedError
 from kshot.heads.ridge import with_constant
 from kshot.learners import Learner
 from kshot.tasks import Examples, InteractiveTask, Task
@@ -42,6 +41,8 @@ class Dynamics(Learner):
         outputs: numbers of an observation.
         directions: k, how many coefficients a robot has; 0: it does not adapt, it is free of context.
         scale: standard deviation of each output over the training data; None: 1.
+        parameters: mean and standard deviation of each true parameter in training, where the coefficients were
+            anchored to them (see `Anchored`); None: they are numbers without a name.
 
     Raises:
         SettingError: sizes that are no whole numbers, or scales that are not above 0.
@@ -57,8 +58,9 @@ class Dynamics(Learner):
     spaces: ClassVar[tuple[type[OutputSpace], ...]] = (Numbers,)
 
     def __init__(
-        self, encoder: Encoder, outputs: int, directions: int = 16, scale: Sequence[float] | None = None
-    ) -> None:
+        self, encoder: Encoder, outputs: int, directions: int = 16, scale: Sequence[float] | None = None,
+        parameters: Sequence[Sequence[float]] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(encoder)
         self.outputs = whole("outputs", outputs)
         if not isinstance(directions, int) or directions < 0:
@@ -69,6 +71,11 @@ class Dynamics(Learner):
         self.scale = [float(s) for s in scale] if scale is not None else [1.0] * self.outputs
         if len(self.scale) != self.outputs or not all(0 < s < math.inf for s in self.scale):
             raise SettingError(f"scale is {scale!r}; give {self.outputs} numbers above 0, one per output")
+        self.parameters_scale = [[float(x) for x in row] for row in parameters or []]
+        if parameters and [len(row) for row in self.parameters_scale] != [self.directions] * 2:
+            raise SettingError(
+                f"parameters is {parameters!r}; give mean and deviation of {self.directions} parameters"
+            )
         rows = encoder.features + 1
         self.mean = nn.Parameter(torch.zeros(rows, self.outputs))
         drawn = (
@@ -79,19 +86,22 @@ class Dynamics(Learner):
         self.log_trust = nn.Parameter(torch.zeros(()))
 
     def config(self) -> dict[str, Any]:
-        return {"outputs": self.outputs, "directions": self.directions, "scale": self.scale}
+        told = {"parameters": self.parameters_scale} if self.parameters_scale else {}
+        return {"outputs": self.outputs, "directions": self.directions, "scale": self.scale, **told}
 
-    def grown(self, directions: int, generator: torch.Generator) -> Dynamics:
-        """A model that predicts as this one and has other directions to adapt in, drawn at random, to be trained."""
-        other = Dynamics(copy.deepcopy(self.encoder), self.outputs, directions, self.scale)
-        own = dict(self.named_parameters())
-        with torch.no_grad():
-            for name, number in other.named_parameters():
-                if name != "basis":
-                    number.copy_(own[name])
-            drawn = torch.randn(other.basis.shape, generator=generator)
-            other.basis.copy_(drawn / math.sqrt(len(self.mean) * max(directions, 1)))
-        return other.train(self.training)
+    def coefficients(self, parameters: Tensor) -> Tensor:
+        """The coefficients of robots whose true parameters [n, k] are known, [n, k].
+
+        Raises:
+            UnsupportedError: they were not anchored to parameters.
+        """
+        if not self.parameters_scale:
+            raise UnsupportedError(
+                f"the {self.directions} coefficients of this model are no parameters with a name; train it by way of "
+                "kshot.control.Anchored"
+            )
+        mean, std = (parameters.new_tensor(row) for row in self.parameters_scale)
+        return (parameters - mean) / std
 
     def check_space(self, space: OutputSpace) -> None:
         super().check_space(space)
@@ -117,10 +127,7 @@ class Dynamics(Learner):
         Feet that touch the ground make errors of heavy tails; by likelihood alone the numbers that are hard to
         predict, velocities above all, would hardly count, and they are what is planned for.
         """
-        outputs, targets = self.answer(task)
-        scale = targets.new_tensor(self.scale)
-        huber = F.smooth_l1_loss(outputs.mean / scale, targets / scale, beta=0.5)
-        return 2 * huber + 0.1 * task.space.loss(outputs, targets)
+        return robust_loss(*self.answer(task), self.scale, task.space)
 
     def solve(self, support: Examples, space: OutputSpace) -> dict[str, Tensor]:
         """The posterior of the coefficients: its precision [k, k], its mean [k], and the last layer at the mean."""
@@ -148,8 +155,12 @@ class Dynamics(Learner):
         precision = evidence + torch.eye(self.directions, dtype=evidence.dtype, device=evidence.device)
         root = torch.linalg.cholesky(precision)
         mean = torch.cholesky_solve(pull.unsqueeze(-1), root).squeeze(-1)
-        weights = self.mean + torch.tensordot(mean, self.basis, dims=([-1], [1]))
-        return {"precision": precision, "coefficients": mean, "weights": weights}
+        return {"precision": precision, "coefficients": mean, "weights": self.at(mean)}
+
+    def at(self, coefficients: Tensor) -> Tensor:
+        """The last layer at coefficients [..., k]: [..., features + 1, outputs]."""
+        weights: Tensor = self.mean + torch.tensordot(coefficients, self.basis, dims=([-1], [1]))
+        return weights
 
     def respond(self, state: dict[str, Tensor], inputs: Tensor, space: OutputSpace) -> Gaussian:
         """Mean and variance of the change, [m, outputs] each."""
@@ -162,3 +173,85 @@ class Dynamics(Learner):
             spread = torch.linalg.solve_triangular(root, basis.flatten(0, 1).T, upper=False)
             variance = variance + spread.square().sum(0).unflatten(0, (len(h), self.outputs))
         return Gaussian(h @ state["weights"] * scale, variance * scale.square())
+
+
+def robust_loss(outputs: Gaussian, targets: Tensor, scale: Sequence[float], space: OutputSpace) -> Tensor:
+    """See `Dynamics.loss`."""
+    by = targets.new_tensor(scale)
+    huber = F.smooth_l1_loss(outputs.mean / by, targets / by, beta=0.5)
+    return 2 * huber + 0.1 * space.loss(outputs, targets)
+
+
+class Anchored(Learner):
+    """Trains a `Dynamics` whose coefficients are the true parameters of the robots, which a simulation knows.
+
+    y = M'h + sum_k c_k B_k'h + e as there, with c the scaled parameters, which are given as inputs. What is learned
+    so predicts where parameters are told, and finds them where they are not: `adaptive()` is the same network with
+    the parameters unknown, its prior their distribution in training.
+
+    Args:
+        encoder: `kshot.encoders.mlp` of observation, action and parameters, with mean and std; the parameters reach
+            the last layer only.
+        outputs, scale: as for `Dynamics`. parameters: how many of the last inputs are parameters.
+    """
+
+    kind: ClassVar[str] = "anchored_dynamics"
+    spaces: ClassVar[tuple[type[OutputSpace], ...]] = (Numbers,)
+
+    def __init__(
+        self, encoder: Encoder, outputs: int, parameters: int, scale: Sequence[float] | None = None
+    ) -> None:
+        super().__init__(encoder)
+        inputs = getattr(encoder, "inputs", 0)
+        self.told = whole("parameters", parameters)
+        if not isinstance(encoder, MLP) or inputs <= self.told or not encoder.mean:
+            raise SettingError(
+                f"the encoder is {type(encoder).__name__} of {inputs} inputs, {parameters} of them parameters; give "
+                "kshot.encoders.mlp of observation, action and parameters, with mean= and std="
+            )
+        self.model = Dynamics(Identity(encoder.features), outputs, self.told, scale)
+
+    def config(self) -> dict[str, Any]:
+        return {"outputs": self.model.outputs, "parameters": self.told, "scale": self.model.scale}
+
+    def check_space(self, space: OutputSpace) -> None:
+        self.model.check_space(space)
+
+    def embed(self, prepared: Tensor) -> Tensor:
+        """Features and scaled parameters, [n, features + parameters]."""
+        known = prepared[:, -self.told :]
+        seen = torch.cat([prepared[:, : -self.told], torch.zeros_like(known)], 1)
+        return torch.cat([self.encoder(seen), known], 1)
+
+    def loss(self, task: Task) -> Tensor:
+        return robust_loss(*self.answer(task), self.model.scale, task.space)
+
+    def solve(self, support: Examples, space: OutputSpace) -> dict[str, Tensor]:
+        """Nothing: what differs between robots is told."""
+        return {}
+
+    def respond(self, state: dict[str, Tensor], inputs: Tensor, space: OutputSpace) -> Gaussian:
+        h, known = with_constant(inputs[:, : -self.told]), inputs[:, -self.told :]
+        own = self.model
+        scale = inputs.new_tensor(own.scale)
+        mean = h @ own.mean + (known.unsqueeze(2) * own.spanned(h)).sum(1)
+        return Gaussian(mean * scale, ((2 * own.log_noise).exp() * scale.square()).expand(len(h), -1))
+
+    def adaptive(self) -> Dynamics:
+        """The same model with the parameters unknown: it finds them in transitions."""
+        cut, encoder, own = -self.told, self.encoder, self.model
+        assert isinstance(encoder, MLP)
+        smaller = MLP(
+            encoder.inputs - self.told, encoder.hidden, activation=encoder.activation, mean=encoder.mean[:cut],
+            std=encoder.std[:cut],
+        )  # fmt: skip
+        weights = {name: value.clone() for name, value in encoder.state_dict().items()}
+        weights["layers.0.weight"] = weights["layers.0.weight"][:, :cut].clone()
+        smaller.load_state_dict(weights)
+        found = Dynamics(smaller, own.outputs, self.told, own.scale, [encoder.mean[cut:], encoder.std[cut:]])
+        with torch.no_grad():
+            for name in ("mean", "basis", "log_noise"):
+                getattr(found, name).copy_(getattr(own, name))
+            # errors of neighbouring transitions are alike, so each counts for less than one
+            found.log_trust.fill_(-1.0)
+        return found.train(self.training)

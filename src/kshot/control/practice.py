@@ -16,7 +16,7 @@ import torch
 
 from kshot import storage
 from kshot.control.controller import Controller
-from kshot.control.dynamics import Dynamics
+from kshot.control.dynamics import Anchored, Dynamics
 from kshot.control.living import Acting, Lived, Shaking, live
 from kshot.control.mpc import MPC
 from kshot.control.robots import Fault, Life, Robots, RobotTask
@@ -42,9 +42,9 @@ class Practice:
         first, last: meta-updates of the models free of context before the first round, and of those that are kept,
             which are trained anew on all lives.
         steps: the same in each round.
-        adapting: meta-updates, as a share of these, in which a model learns to adapt; it starts from the one that is
-            free of context, which goes on for as many.
-        hidden: widths of the layers. directions: of the adaptive model, see `Dynamics`.
+        adapting: meta-updates, as a share of these, in which the adaptive model learns to adapt better; it starts from
+            the one that is told the parameters (see `Anchored`). The others go on for as many.
+        hidden: widths of the layers.
         shots, queries, tasks: transitions of a task and tasks of a meta-update. Without context it is one task of as
             many transitions.
         mpc: how to plan. simulator: the same for the planner in the simulator.
@@ -55,22 +55,21 @@ class Practice:
         SettingError: nothing to begin with.
     """
 
-    simulated: int = 24
+    simulated: int = 12
     shaken: int = 100
-    rounds: int = 5
+    rounds: int = 8
     lives: int = 8
     length: int = 100
     first: int = 700
     steps: int = 150
     last: int = 1500
-    adapting: float = 0.3
+    adapting: float = 0.2
     hidden: tuple[int, ...] = (160, 160, 160)
-    directions: int = 12
     shots: tuple[int, ...] = (4, 8, 16, 32)
     queries: int = 32
     tasks: int = 64
     mpc: MPC = MPC(horizon=12)  # noqa: RUF009
-    simulator: MPC = MPC(plans=64, horizon=16)  # noqa: RUF009
+    simulator: MPC = MPC(plans=56, horizon=15)  # noqa: RUF009
     noise: float = 0.1
     settings: Mapping[str, Any] = field(
         default_factory=lambda: {
@@ -108,6 +107,7 @@ class Practised:
         self.family = replace(family, steps=2 * self.plan.length, change=None)
         self.seed, self.names, self.folder, self.told = seed, models, folder, told
         self.lived: Transitions | None = None
+        self.bases: dict[str, Dynamics | Anchored] = {}
         self.cpu = 0.0
 
     def run(self) -> dict[str, Dynamics]:
@@ -125,7 +125,7 @@ class Practised:
         models = self._begun(plan.first, self.seed, "first") if plan.rounds else {}
         for turn in range(plan.rounds):
             if turn:
-                models = self._gone_on(models, f"{turn}")
+                models = self._gone_on(f"{turn}")
             for name in self.names:
                 self._live(name, plan.lives, models, turn)
         assert self.lived is not None
@@ -133,26 +133,31 @@ class Practised:
 
     def anew(self, seed: int) -> dict[str, Dynamics]:
         """Models trained from the start on everything that was lived through; `gather` comes first."""
-        return self._begun(self.plan.last, seed, f"last-{seed}")
-
-    def _begun(self, steps: int, seed: int, label: str) -> dict[str, Dynamics]:
-        """Models without context, and the adaptive one out of the plain one."""
-        more = self._adapting(steps)
-        found = {}
-        for name in ("plain", *(name for name in self.names if name == "told")):
-            begun = self._fit(self._fresh(name, seed), name, steps, label, seed)
-            found[name] = self._fit(begun, name, more, f"{label}-more", seed)
-            if name == "plain" and "adaptive" in self.names:
-                grown = begun.grown(self.plan.directions, generator(seed, "directions"))
-                found["adaptive"] = self._fit(grown, "adaptive", more, label, seed)
+        found = self._begun(self.plan.last, seed, f"last-{seed}")
         return {name: found[name] for name in self.names}
 
-    def _gone_on(self, models: dict[str, Dynamics], label: str) -> dict[str, Dynamics]:
-        more = {name: self.plan.steps for name in self.names} | {"adaptive": self._adapting(self.plan.steps)}
-        return {name: self._fit(model, name, more[name], label, self.seed) for name, model in models.items()}
+    def _begun(self, steps: int, seed: int, label: str) -> dict[str, Dynamics]:
+        """Models trained from the start, and the adaptive one further on how well it adapts."""
+        more = max(1, round(self.plan.adapting * steps))
+        for name in ("plain", "told"):
+            begun = self._fit(self._fresh(name, seed), name, steps, label, seed)
+            if isinstance(begun, Anchored) and "adaptive" in self.names:
+                slowly = {**self.plan.settings, "rate": self.plan.settings["rate"] / 4}
+                adaptive = self._fit(begun.adaptive(), "adaptive", more, label, seed, slowly)
+            self.bases[name] = self._fit(begun, name, more, f"{label}-more", seed)
+        found = self._models()
+        return {**found, "adaptive": adaptive} if "adaptive" in self.names else found
 
-    def _adapting(self, steps: int) -> int:
-        return max(1, round(self.plan.adapting * steps))
+    def _gone_on(self, label: str) -> dict[str, Dynamics]:
+        """Models trained further on what was added; the adaptive one is the one that is told, not told."""
+        for name, base in self.bases.items():
+            self.bases[name] = self._fit(base, name, self.plan.steps, label, self.seed)
+        return self._models()
+
+    def _models(self) -> dict[str, Any]:
+        plain, told = self.bases["plain"], self.bases["told"]
+        assert isinstance(told, Anchored)
+        return {"plain": plain, "told": told.adaptive(), "adaptive": told.adaptive()}
 
     def _live(self, who: str, count: int, models: dict[str, Dynamics], turn: int = 0) -> None:
         """Add `count` lives under somebody's control."""
@@ -198,24 +203,26 @@ class Practised:
         rows = self.plan.tasks * (self.plan.queries + sum(self.plan.shots) // len(self.plan.shots))
         return replace(self.lived, told=name == "told", mixed=True, shots=(1,), queries=rows)
 
-    def _fit(self, model: Dynamics, name: str, steps: int, label: str, seed: int) -> Dynamics:
+    def _fit(
+        self, model: Any, name: str, steps: int, label: str, seed: int, settings: Mapping[str, Any] | None = None
+    ) -> Any:  # fmt: skip
         context = name == "adaptive"
         run = fit(
             model, self._source(name), folder=self.folder / f"fit-{label}-{name}" if self.folder else None,
-            progress=False, steps=steps, validate_every=max(1, steps // 4), seed=seed,
-            validation_tasks=1, meta_batch=self.plan.tasks if context else 1, executor="vmap" if context else "loop",
-            **self.plan.settings,
+            progress=False, steps=steps, validate_every=max(1, steps // 4), seed=seed, validation_tasks=1,
+            meta_batch=self.plan.tasks if context else 1, executor="vmap" if context else "loop",
+            **(settings or self.plan.settings),
         )  # fmt: skip
-        assert isinstance(run.learner, Dynamics)
         # what inputs look like is no ground for a warning here: a robot that breaks leaves it, as it is meant to
         run.learner.seen = run.learner.seen.new_zeros(0)
         self.cpu += run.history[-1]["cpu_seconds"]
         self.told(f"{name}: {steps} steps, loss {run.history[-1]['loss']:.3f}")
         return run.learner
 
-    def _fresh(self, name: str, seed: int) -> Dynamics:
-        scales = self._source(name).scales()
-        with drawing(torch.device("cpu"), seed, "weights", name):
+    def _fresh(self, name: str, seed: int) -> Dynamics | Anchored:
+        source = self._source(name)
+        scales, outputs = source.scales(), self.family.body.observations
+        with drawing(torch.device("cpu"), seed, "weights"):
             encoder = mlp(
                 len(scales["mean"]),
                 self.plan.hidden,
@@ -223,7 +230,9 @@ class Practised:
                 mean=scales["mean"],
                 std=scales["std"],
             )
-            return Dynamics(encoder, self.family.body.observations, 0, scales["scale"])
+            if name == "told":
+                return Anchored(encoder, outputs, source.parameters.shape[1], scales["scale"])
+            return Dynamics(encoder, outputs, 0, scales["scale"])
 
 
 def controlled(

@@ -129,7 +129,7 @@ class Robots:
     Args:
         robot: "half_cheetah" or "ant".
         kinds: faults that occur, each as often, out of `KINDS`; with `whole` the share of robots without any.
-        joints: which may weaken; None: all.
+        joints: which may weaken; None: all. weak: the least and the most that do so at once.
         strength, payload, friction: ranges that faults are drawn from, factors on a scale of logarithms.
         steps: of an episode.
         change: first and last step at which the fault may come; None: it is there from the start.
@@ -148,6 +148,7 @@ class Robots:
     kinds: tuple[str, ...] = KINDS
     whole: float = 0.0
     joints: tuple[int, ...] | None = None
+    weak: tuple[int, int] = (1, 1)
     strength: tuple[float, float] = (0.0, 1.0)
     payload: tuple[float, float] = (1.0, 4.0)
     friction: tuple[float, float] = (0.2, 1.0)
@@ -169,6 +170,13 @@ class Robots:
                     f"{name} is {(low, high)}; give the lowest and the highest, factors above 0"
                 )
         count = len(self.body.joints)
+        if (
+            not 1
+            <= self.weak[0]
+            <= self.weak[1]
+            <= len(self.joints if self.joints is not None else range(count))
+        ):
+            raise SettingError(f"weak is {self.weak}; at least one joint weakens, at most all that may")
         if any(not 0 <= joint < count for joint in self.joints or ()):
             raise SettingError(f"joints is {self.joints}; {self.robot} has joints 0..{count - 1}")
         if self.steps < 1 or (
@@ -191,9 +199,10 @@ class Robots:
         share = float(torch.rand((), generator=generator))
         if kind == "joint":
             may = self.joints if self.joints is not None else tuple(range(len(self.body.joints)))
-            joint = may[int(torch.randint(len(may), (), generator=generator))]
-            strength = [1.0] * len(self.body.joints)
-            strength[joint] = self.strength[0] + share * (self.strength[1] - self.strength[0])
+            count = int(torch.randint(self.weak[0], self.weak[1] + 1, (), generator=generator))
+            strength, (low, high) = [1.0] * len(self.body.joints), self.strength
+            for place in torch.randperm(len(may), generator=generator)[:count].tolist():
+                strength[may[place]] = low + (high - low) * float(torch.rand((), generator=generator))
             return Fault(strength=tuple(strength))
         low, high = self.payload if kind == "payload" else self.friction
         factor = low * (high / low) ** share
