@@ -4,6 +4,7 @@ python -m benchmarks.control gather             live through robots with faults 
 python -m benchmarks.control train              models of 3 seeds on these lives (resumes)
 python -m benchmarks.control measure            return in the 200 steps after the fault, the fault unannounced
 python -m benchmarks.control validate           the same on validation faults, printed only: for choosing
+python -m benchmarks.control ship               copy the models of seed 0 to src/kshot/bases
 python -m benchmarks.control speed              CPU milliseconds of a control step, one robot, one thread
 
 All models see the same lives and are trained for as many steps; all controllers plan in the same way, from the same
@@ -22,9 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.rows import append
+from benchmarks.rows import ROOT, append
 from kshot.control import MPC, Dynamics, Life, Robots, Shaking, live
 from kshot.control.practice import MODELS, Practice, Practised, controlled
+from kshot.learners import save_learner
 from kshot.seeds import generator
 
 RANGES: dict[str, Any] = {
@@ -40,6 +42,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "held out: payload": {"kinds": ("payload",), "payload": (5.0, 7.0)},
     "held out: friction": {"kinds": ("friction",), "friction": (0.1, 0.2)},
 }
+SHIPPED = {"adaptive": "", "plain": "_plain", "told": "_told"}
 BEFORE, AFTER = 60, 200
 PLANNING = MPC(horizon=12)
 
@@ -182,7 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=("gather", "train", "measure", "validate", "speed"))
+    parser.add_argument("part", choices=("gather", "train", "measure", "validate", "speed", "ship"))
     parser.add_argument("--robot", default="half_cheetah", choices=PLANS)
     parser.add_argument("--faults", nargs="*", help="some of them only")
     parser.add_argument("--seeds", type=int, default=3)
@@ -198,6 +201,10 @@ def main() -> None:
             print(seed, sorted(found), round(cpu))
     elif options.part == "speed":
         speed(options)
+    elif options.part == "ship":
+        _, found, _ = next(models(options))
+        for name, base in SHIPPED.items():
+            save_learner(found[name], ROOT / "src" / "kshot" / "bases" / f"{options.robot}{base}.kshot")
     else:
         measure(options, "test" if options.part == "measure" else "validation")
 

@@ -196,6 +196,25 @@ def planning() -> list[str]:
     return lines
 
 
+def control() -> list[str]:
+    """Returns by fault, and the share of the gap that adapting closes."""
+    own = [row for row in rows("control") if row["metric"] != "ms"]
+    names = {"context-free": "context-free", "adaptive": "adaptive", "oracle": "oracle, told the parameters",
+             "random": "random", "adaptive over context-free": "adaptive over context-free",
+             "share of the gap closed, %": "share of the gap closed"}  # fmt: skip
+    lines = [f"| robot, fault | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for data in dict.fromkeys(row["data"] for row in own):
+        here = {row["what"]: row for row in own if row["data"] == data}
+        cells = [ranged(here[what]) if what in here else "" for what in names.values()]
+        lines.append(f"| {data} | {' | '.join(cells)} |")
+    return lines
+
+
+def ranged(row: Row) -> str:
+    """A figure with its interval, which need not be symmetric."""
+    return f"{row['value']:.0f} ({row['low']:.0f} to {row['high']:.0f})"
+
+
 _OF = ("data", "encoder", "protocol")
 _PROMISES = {
     "accuracy": "sets: accuracy", "raw sets hold it": "sets: raw_coverage", "shown sets hold it": "sets: coverage",
@@ -267,6 +286,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "planning": planning,
     "planning_speed": simple("planning", "what", "data", "protocol", where=lambda row: row["metric"] == "ms"),
     "bandits": simple("bandits", "what", "data"),
+    "control": control,
+    "control_speed": simple("control", "what", "data", "protocol", where=lambda row: row["metric"] == "ms"),
     "answers": simple("answers", "what", "data", "protocol"),
     "routing": routing,
     "entities": pivot("entities", ("data",), _ENTITIES),

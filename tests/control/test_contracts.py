@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 
 from kshot import encoders
 from kshot.control import (
+    Anchored,
     Bandits,
     CostToGo,
     Dynamics,
@@ -55,6 +57,11 @@ def pushed() -> Transitions:
 MEMBERS: list[tuple[str, Callable[[], Learner], TaskSource]] = [
     ("guidance", lambda: Guidance(MapEncoder(width=4, features=3)), MAPS),
     ("dynamics", lambda: Dynamics(encoders.mlp(4, (8,), activation="tanh"), 2, 3), pushed()),
+    (
+        "anchored dynamics",
+        lambda: Anchored(encoders.mlp(5, (8,), activation="tanh", mean=[0.0] * 5, std=[1.0] * 5), 2, 1),
+        replace(pushed(), told=True),
+    ),
     ("arm policy", lambda: arm_policy(Bandits(3, 10), width=8), Pulls()),
 ]
 
