@@ -57,12 +57,12 @@ class Practice:
 
     simulated: int = 12
     shaken: int = 100
-    rounds: int = 8
+    rounds: int = 16
     lives: int = 8
     length: int = 100
     first: int = 700
     steps: int = 150
-    last: int = 1500
+    last: int = 1200
     adapting: float = 0.2
     hidden: tuple[int, ...] = (160, 160, 160)
     shots: tuple[int, ...] = (4, 8, 16, 32)
