@@ -62,7 +62,7 @@ class Practice:
     length: int = 100
     first: int = 700
     steps: int = 150
-    last: int = 1200
+    last: int = 1800
     adapting: float = 0.2
     hidden: tuple[int, ...] = (160, 160, 160)
     shots: tuple[int, ...] = (4, 8, 16, 32)
