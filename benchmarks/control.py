@@ -4,6 +4,7 @@ python -m benchmarks.control gather             live through robots with faults 
 python -m benchmarks.control train              models of 3 seeds on these lives (resumes)
 python -m benchmarks.control measure            return in the 200 steps after the fault, the fault unannounced
 python -m benchmarks.control validate           the same on validation faults, printed only: for choosing
+python -m benchmarks.control predict            error of the predicted next observation, before any planning
 python -m benchmarks.control ship               copy the models of seed 0 to src/kshot/bases
 python -m benchmarks.control speed              CPU milliseconds of a control step, one robot, one thread
 
@@ -24,7 +25,7 @@ import numpy as np
 import torch
 
 from benchmarks.rows import ROOT, append
-from kshot.control import MPC, Dynamics, Life, Robots, Shaking, live
+from kshot.control import MPC, Belief, Dynamics, Life, Lived, Robots, Shaking, live
 from kshot.control.practice import MODELS, Practice, Practised, controlled
 from kshot.learners import save_learner
 from kshot.seeds import generator
@@ -144,6 +145,57 @@ def report(
                    per_seed=[round(x, 1) for x in per_seed], **shared)  # fmt: skip
 
 
+def errors(model: Dynamics, told: torch.Tensor | None, lived: Lived, window: int) -> np.ndarray:
+    """Squared error of the predicted change of forward velocity, [lives, steps], each predicted before it is seen."""
+    body = trained_on("half_cheetah").body if model.outputs == 17 else trained_on("ant").body
+    belief, found = Belief(model, len(lived.seen), window), []
+    for step in range(lived.actions.shape[1]):
+        now, action, after = lived.seen[:, step], lived.actions[:, step], lived.seen[:, step + 1]
+        guess = belief.advance(told)(now[:, None], action[:, None])[:, 0]
+        found.append((guess - after)[:, body.velocity].square())
+        belief.add(torch.cat([now, action], 1), after - now)
+    return torch.stack(found, 1).numpy()
+
+
+def predict(options: argparse.Namespace) -> None:
+    """What each model predicts on the same lives, driven by the context-free controller of the first seed."""
+    trained = list(models(options))
+    settled = BEFORE + options.window
+    for fault in options.faults or FAULTS:
+        family, lives = lives_of(options.robot, fault, options.lives, "test")
+        acting, _ = controlled(
+            trained[0][1]["plain"], "plain", family, lives, PLANNING, generator(0, "drive")
+        )
+        lived = live(family, lives, acting)
+        joints = len(family.body.joints)
+        truth = torch.stack([life.fault.numbers(joints) for life in lives])
+        rows = np.stack([
+            [errors(model[name], truth if name == "told" else None, lived, options.window)[:, settled:].mean(1)
+             for name in MODELS] for _, model, _ in trained
+        ]).mean(0).T  # fmt: skip
+        shared = {
+            "data": f"{options.robot}, {fault}", "regime": "online, the fault is not announced", "seeds": list(range(options.seeds)),
+            "protocol": f"one step ahead, from {options.window} steps after the fault on, on lives driven by the "
+            "context-free controller", "n_tasks": options.lives, "window": options.window,
+        }  # fmt: skip
+        parts = {f"velocity error, {name}": (lambda r, place=place: r[:, place].mean(), "(m/s)^2")
+                 for place, name in enumerate(("adaptive", "context-free", "oracle"))}  # fmt: skip
+        parts["share of the gap in prediction closed"] = (lambda r: 100 * share(r), "%")
+        for what, (statistic, unit) in parts.items():
+            value, low, high = interval(rows, statistic)
+            print(f"{fault}: {what}: {value:.4g} ({low:.4g} to {high:.4g}) {unit}", flush=True)
+            append(
+                "control",
+                what=what,
+                metric="prediction",
+                unit=unit,
+                value=value,
+                low=low,
+                high=high,
+                **shared,
+            )
+
+
 def speed(options: argparse.Namespace) -> None:
     """CPU time of one control step: learning from the last transition, and planning."""
     torch.set_num_threads(1)
@@ -185,7 +237,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=("gather", "train", "measure", "validate", "speed", "ship"))
+    parser.add_argument(
+        "part", choices=("gather", "train", "measure", "validate", "predict", "speed", "ship")
+    )
     parser.add_argument("--robot", default="half_cheetah", choices=PLANS)
     parser.add_argument("--faults", nargs="*", help="some of them only")
     parser.add_argument("--seeds", type=int, default=3)
@@ -199,6 +253,8 @@ def main() -> None:
     elif options.part == "train":
         for seed, found, cpu in models(options):
             print(seed, sorted(found), round(cpu))
+    elif options.part == "predict":
+        predict(options)
     elif options.part == "speed":
         speed(options)
     elif options.part == "ship":

@@ -198,7 +198,7 @@ def planning() -> list[str]:
 
 def control() -> list[str]:
     """Returns by fault, and the share of the gap that adapting closes."""
-    own = [row for row in rows("control") if row["metric"] != "ms"]
+    own = [row for row in rows("control") if row["metric"] in ("return", "share")]
     names = {"context-free": "context-free", "adaptive": "adaptive", "oracle": "oracle, told the parameters",
              "random": "random", "adaptive over context-free": "adaptive over context-free",
              "share of the gap closed, %": "share of the gap closed"}  # fmt: skip
@@ -287,6 +287,12 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "planning_speed": simple("planning", "what", "data", "protocol", where=lambda row: row["metric"] == "ms"),
     "bandits": simple("bandits", "what", "data"),
     "control": control,
+    "control_prediction": pivot(
+        "control", ("data",),
+        {"context-free": "velocity error, context-free", "adaptive": "velocity error, adaptive",
+         "oracle": "velocity error, oracle", "share of the gap closed, %": "share of the gap in prediction closed"},
+        where=lambda row: row["metric"] == "prediction",
+    ),
     "control_speed": simple("control", "what", "data", "protocol", where=lambda row: row["metric"] == "ms"),
     "answers": simple("answers", "what", "data", "protocol"),
     "routing": routing,
