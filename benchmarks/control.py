@@ -25,7 +25,8 @@ import numpy as np
 import torch
 
 from benchmarks.rows import ROOT, append
-from kshot.control import MPC, Belief, Dynamics, Life, Lived, Robots, Shaking, live
+from kshot.control import MPC, Dynamics, Life, Lived, Robots, Shaking, live
+from kshot.control.controller import replayed
 from kshot.control.practice import MODELS, Practice, Practised, controlled
 from kshot.learners import save_learner
 from kshot.seeds import generator
@@ -145,16 +146,12 @@ def report(
                    per_seed=[round(x, 1) for x in per_seed], **shared)  # fmt: skip
 
 
-def errors(model: Dynamics, told: torch.Tensor | None, lived: Lived, window: int) -> np.ndarray:
+def errors(
+    model: Dynamics, told: torch.Tensor | None, lived: Lived, window: int, velocity: int
+) -> np.ndarray:
     """Squared error of the predicted change of forward velocity, [lives, steps], each predicted before it is seen."""
-    body = trained_on("half_cheetah").body if model.outputs == 17 else trained_on("ant").body
-    belief, found = Belief(model, len(lived.seen), window), []
-    for step in range(lived.actions.shape[1]):
-        now, action, after = lived.seen[:, step], lived.actions[:, step], lived.seen[:, step + 1]
-        guess = belief.advance(told)(now[:, None], action[:, None])[:, 0]
-        found.append((guess - after)[:, body.velocity].square())
-        belief.add(torch.cat([now, action], 1), after - now)
-    return torch.stack(found, 1).numpy()
+    found = replayed(model, lived.seen, lived.actions, window=window, known=told)[..., velocity]
+    return found.numpy() * model.scale[velocity] ** 2
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -170,7 +167,7 @@ def predict(options: argparse.Namespace) -> None:
         joints = len(family.body.joints)
         truth = torch.stack([life.fault.numbers(joints) for life in lives])
         rows = np.stack([
-            [errors(model[name], truth if name == "told" else None, lived, options.window)[:, settled:].mean(1)
+            [errors(model[name], truth if name == "told" else None, lived, options.window, family.body.velocity)[:, settled:].mean(1)
              for name in MODELS] for _, model, _ in trained
         ]).mean(0).T  # fmt: skip
         shared = {

@@ -57,7 +57,8 @@ def test_the_robot_is_told_and_drawn(tmp_path: Path) -> None:
     for name in ("robot.png", "robot_why.png"):
         assert (tmp_path / name).read_bytes().startswith(PNG)
     assert found["error_adapted"] < found["error_before"]
-    assert {"kshot_after", "plain_after", "oracle_after"} <= set(found)
+    assert {"kshot_reward_after", "plain_reward_after", "oracle_reward_after"} <= set(found)
+    assert found["kshot_error_after"] < found["plain_error_after"]
     assert "unannounced" in told.getvalue()
 
 

@@ -117,7 +117,7 @@ def test_the_recovery_is_drawn() -> None:
     rewards = {
         name: np.random.default_rng(0).normal(size=(3, 60)) for name in ("adaptive", "plain", "oracle")
     }
-    assert recovery_picture(rewards, 30, "a joint breaks").startswith(PNG)
+    assert recovery_picture(rewards, rewards, 30, "a joint breaks").startswith(PNG)
 
 
 def test_an_agent_adapts_while_it_acts(models: dict[str, Dynamics], tmp_path: Path) -> None:

@@ -146,3 +146,25 @@ class Controller:
             raise DataError(f"{len(self.lately)} transitions were observed; observe some first")
         inputs, changes = (torch.stack([pair[part][robot] for pair in self.lately]) for part in (0, 1))
         return self.learner.adapt(inputs, changes, space=Numbers(self.learner.outputs))
+
+
+def replayed(
+    learner: Dynamics, seen: Tensor, actions: Tensor, *, window: int = 32, known: Tensor | None = None
+) -> Tensor:
+    """Squared errors of the predicted change, each predicted before it is seen, in squared deviations of training.
+
+    Args:
+        seen: observations of n lives, [n, steps + 1, observations]. actions: [n, steps, joints].
+        known: true parameters, [n, k], as an oracle has them; None: those found in the last transitions.
+
+    Returns:
+        [n, steps, observations].
+    """
+    belief, found = Belief(learner, len(seen), window), []
+    scale = torch.tensor(learner.scale)
+    for step in range(actions.shape[1]):
+        now, action, after = seen[:, step], actions[:, step], seen[:, step + 1]
+        guess = belief.advance(known)(now[:, None], action[:, None])[:, 0]
+        found.append(((guess - after) / scale).square())
+        belief.add(torch.cat([now, action], 1), after - now)
+    return torch.stack(found, 1)

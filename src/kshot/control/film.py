@@ -34,7 +34,9 @@ def film(
     os.environ.setdefault("MUJOCO_GL", "egl")
     frames: list[np.ndarray] = []
     try:
-        env = robot_env(family, life, render_mode="rgb_array", width=size[0], height=size[1])
+        env = robot_env(
+            family, life, render_mode="rgb_array", width=size[0], height=size[1], camera_name="track"
+        )
         env.reset()
         for step, action in enumerate(actions):
             env.step(action)

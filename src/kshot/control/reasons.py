@@ -115,35 +115,48 @@ def reasons_picture(reasons: Reasons, names: dict[int, str] | None = None) -> by
     return png(figure)
 
 
-def recovery_picture(rewards: dict[str, np.ndarray], broken: int, told: str, smooth: int = 20) -> bytes:
-    """A PNG of the reward before and after a change.
+def recovery_picture(
+    errors: dict[str, np.ndarray], rewards: dict[str, np.ndarray], broken: int, told: str, smooth: int = 20
+) -> bytes:
+    """A PNG of what models predict, and of the reward, before and after a change.
 
     Args:
-        rewards: [robots, steps] of each controller. broken: the step of the change, and what it was: `told`.
+        errors: of predictions, [robots, steps], of each model. rewards: [robots, steps] of each controller.
+        broken: the step of the change, and what it was: `told`.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    figure = need("matplotlib.figure", "plots").Figure(figsize=(9, 4), layout="constrained")
-    axes = figure.subplots()
-    colours = {"adaptive": _OURS, "plain": _THEIRS, "oracle": _ORACLE}
-    kernel = np.ones(smooth) / smooth
-    for name, found in rewards.items():
-        mean = np.convolve(found.mean(0), kernel, mode="valid")
-        steps = np.arange(len(mean)) + smooth
-        axes.plot(steps, mean, color=colours.get(name), linewidth=2, label=name)
-        if len(found) > 1:
-            each = np.stack([np.convolve(row, kernel, mode="valid") for row in found])
-            error = each.std(0, ddof=1) / len(found) ** 0.5
-            axes.fill_between(
-                steps, mean - error, mean + error, color=colours.get(name), alpha=0.15, linewidth=0
-            )
-    axes.axvline(broken, color="black", linestyle="--", linewidth=1)
-    axes.annotate(told, (broken, axes.get_ylim()[1]), xytext=(4, -4), textcoords="offset points", va="top")
-    axes.set_xlabel("step")
-    axes.set_ylabel(f"reward a step, mean of {smooth}")
-    axes.legend()
+    figure = need("matplotlib.figure", "plots").Figure(figsize=(12, 4), layout="constrained")
+    panels = zip(
+        figure.subplots(1, 2),
+        (errors, rewards),
+        ("squared error of the prediction", "reward a step"),
+        strict=True,
+    )
+    for axes, rows, label in panels:
+        for name, found in rows.items():
+            _course(axes, name, found, smooth)
+        axes.axvline(broken, color="black", linestyle="--", linewidth=1)
+        axes.annotate(
+            told, (broken, axes.get_ylim()[1]), xytext=(4, -4), textcoords="offset points", va="top"
+        )
+        axes.set_xlabel("step")
+        axes.set_ylabel(f"{label}, mean of {smooth}")
+        axes.legend(loc="upper left")
     return png(figure)
+
+
+def _course(axes: Any, name: str, found: np.ndarray, smooth: int) -> None:
+    """A running mean over robots with its standard error."""
+    colour = {"adaptive": _OURS, "plain": _THEIRS, "oracle": _ORACLE}.get(name)
+    kernel = np.ones(smooth) / smooth
+    each = np.stack([np.convolve(row, kernel, mode="valid") for row in found])
+    mean, steps = each.mean(0), np.arange(each.shape[1]) + smooth
+    axes.plot(steps, mean, color=colour, linewidth=2, label=name)
+    if len(found) > 1:
+        error = each.std(0, ddof=1) / len(found) ** 0.5
+        axes.fill_between(steps, mean - error, mean + error, color=colour, alpha=0.15, linewidth=0)
 
 
 def png(figure: Any) -> bytes:
