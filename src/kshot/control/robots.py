@@ -289,7 +289,7 @@ def robot_env(family: Robots, life: Life | None = None, **options: Any) -> Any:
     """
     need("gymnasium", "mujoco")
     _simulator()
-    from kshot.control.robot_env import RobotEnv
+    from kshot.control.robot_wrapper import RobotEnv
 
     return RobotEnv(family, life, options)
 
