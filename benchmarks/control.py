@@ -16,6 +16,7 @@ shared by the seeds, which differ in weights and in the order of training.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 
 from benchmarks.rows import ROOT, append
+from kshot.bundles import load_learned
 from kshot.control import MPC, Dynamics, Life, Lived, Robots, Shaking, live
 from kshot.control.controller import replayed
 from kshot.control.practice import MODELS, Practice, Practised, controlled
@@ -68,10 +70,29 @@ PLANS = {"half_cheetah": Practice(), "ant": Practice()}
 def models(options: argparse.Namespace) -> Iterator[tuple[int, dict[str, Dynamics], float]]:
     """Seed, models, and the CPU seconds that their training took, without that of the lives."""
     practice = practised(options)
+    if options.part != "train" and all(finished(practice, seed) for seed in range(options.seeds)):
+        for seed in range(options.seeds):
+            yield seed, *finished(practice, seed)
+        return
     practice.gather()
     for seed in range(options.seeds):
         before = practice.cpu
         yield seed, practice.anew(seed), practice.cpu - before
+
+
+def finished(practice: Practised, seed: int) -> tuple[dict[str, Dynamics], float] | tuple[()]:
+    """The models of a training that was ended, and its CPU seconds; nothing where it was not."""
+    assert practice.folder is not None
+    begun = [practice.folder / f"fit-last-{seed}-{name}" for name in ("plain", "told")]
+    ends = {"adaptive": f"fit-last-{seed}-adaptive", "plain": f"fit-last-{seed}-more-plain",
+            "told": f"fit-last-{seed}-more-told"}  # fmt: skip
+    folders = {name: practice.folder / end for name, end in ends.items()}
+    if not all((folder / "learner.kshot").exists() for folder in folders.values()):
+        return ()
+    found = {name: load_learned(folder / "learner.kshot") for name, folder in folders.items()}
+    logs = [folder / "log.jsonl" for folder in (*begun, *folders.values())]
+    cpu = sum(json.loads(log.read_text().splitlines()[-1])["cpu_seconds"] for log in logs)
+    return {name: model.adaptive().eval() if name == "told" else model for name, model in found.items()}, cpu
 
 
 def lives_of(robot: str, fault: str, count: int, stream: str) -> tuple[Robots, list[Life]]:

@@ -15,8 +15,13 @@ from kshot.control.robots import Life, Robots, check_observation, robot_env
 class Acting(Protocol):
     """Whoever controls robots: a `Controller`, or your own."""
 
-    def act(self, seen: Tensor) -> Tensor: ...
-    def observe(self, seen: Tensor, action: Tensor, after: Tensor) -> None: ...
+    def act(self, seen: Tensor) -> Tensor:
+        """Actions [robots, joints] for observations."""
+        ...
+
+    def observe(self, seen: Tensor, action: Tensor, after: Tensor) -> None:
+        """Learn from what happened."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,13 @@ class Shaking:
         self.size = 0.3 + 0.7 * torch.rand(robots, 1, generator=generator)
 
     def act(self, seen: Tensor) -> Tensor:
+        """Actions [robots, joints]."""
         noise = torch.randn(self.now.shape, generator=self.rng)
         self.now = self.smooth * self.now + (1 - self.smooth**2) ** 0.5 * noise
         return (self.size * self.now).clamp(-1, 1)
 
     def observe(self, seen: Tensor, action: Tensor, after: Tensor) -> None:
-        pass
+        """Nothing is to be learned."""
 
 
 def live(
