@@ -250,9 +250,12 @@ class Model:
         told = self._client.ask("POST", f"{path}/predict", {"inputs": [sendable(x) for x in inputs]})
         return list(told["predictions"])
 
-    def add(self, examples: Examples, *, match: bool = False) -> Model:
-        """Teach more. With `match` only if nobody else changed the model since it was read (else Refused, 412)."""
-        body = {"examples": posted(examples)}
+    def add(self, examples: Examples, *, match: bool = False, golden: bool = False) -> Model:
+        """Teach more. With `match` only if nobody else changed the model since it was read (else Refused, 412).
+
+        With `golden` they are not learned from: they are kept with the model and must stay right, see `check`.
+        """
+        body = {"examples": [{**one, "golden": True} if golden else one for one in posted(examples)]}
         return self._take(self._client._post(f"{self._path}/examples", body, match=self._match(match)))
 
     def remove(self, ids: Sequence[str], *, forget: bool = False, match: bool = False) -> Model:
@@ -274,9 +277,10 @@ class Model:
         """Which examples decided the answer to one input."""
         return dict(self._client.ask("POST", f"{self._path}/explain", {"input": sendable(value)}))
 
-    def check(self, examples: Examples) -> dict[str, Any]:
-        """How many of these are answered as labelled."""
-        return dict(self._client.ask("POST", f"{self._path}/check", {"examples": posted(examples)}))
+    def check(self, examples: Examples | None = None) -> dict[str, Any]:
+        """How many of these are answered as labelled; None: of the golden ones that the model carries."""
+        body = None if examples is None else {"examples": posted(examples)}
+        return dict(self._client.ask("POST", f"{self._path}/check", body))
 
     def label_next(self, inputs: Sequence[Any], count: int = 10) -> list[dict[str, Any]]:
         """Which of these inputs to label first, the most useful first; `place` says which."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from kshot.errors import DataError
 from kshot.learners import Adapted
 from kshot.serving import lessons
 from kshot.serving.faults import TooLarge
@@ -82,8 +83,15 @@ class Answering(Room):
         task, number = self.task(tenant, model, None)
         return {**lessons.quality(task), "version": number}
 
-    def check(self, tenant: str, model: str, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """How many of these examples are answered as labelled, and which are not; for numbers their `figures`."""
+    def check(
+        self, tenant: str, model: str, examples: Sequence[Mapping[str, Any]] | None = None
+    ) -> dict[str, Any]:
+        """How many of these examples are answered as labelled, and which are not; for numbers their `figures`.
+
+        Without examples the golden ones that the model carries are asked, and each that is wrong is told with its id.
+        """
+        if examples is None:
+            return self._checked_golden(tenant, model)
         task, number = self.tasks.get(tenant, model, None)
         labels = [label_of(e["label"], self.limits) for e in examples]
         told = task.check(decoded(task.learner.encoder, [e["input"] for e in examples], self.limits), labels)
@@ -92,14 +100,30 @@ class Answering(Room):
             "right": told.right, "total": told.total, "wrong": wrong, "figures": dict(told.figures), "version": number,
         }  # fmt: skip
 
+    def _checked_golden(self, tenant: str, model: str) -> dict[str, Any]:
+        stored = self.store.version(tenant, model)
+        if not stored.version.golden:
+            raise DataError(
+                f"model {model} carries no golden examples; add some with golden true, or send examples to check"
+            )
+        told = self.guarded(tenant, stored, self.tasks.of(tenant, stored)).check()
+        wrong = [
+            {"id": told.ids[place], "place": place, "expected": want, "given": got}
+            for place, want, got in told.wrong
+        ]
+        number = stored.version.version
+        return {"right": told.right, "total": told.total, "wrong": wrong, "figures": {}, "version": number}
+
     def show(self, tenant: str, model: str, version: int | None = None) -> dict[str, Any]:
         """What there is to know of a model."""
         about = self.store.model(tenant, model)
+        golden = self._golden(tenant, self.store.version(tenant, model, version))
         task, number = self.tasks.get(tenant, model, version)
         return {
             "id": model, "name": about["name"], "base": about["base"], "version": number,
             "versions": self.store.versions(tenant, model), "classes": classes_of(task), "n_examples": len(task),
             "examples": [{"id": n, "label": y} for n, y in zip(task.ids, task.targets, strict=True)],
+            **({"golden": [{"id": f"e{n}", "label": y} for n, y, _ in golden]} if golden else {}),
         }  # fmt: skip
 
     def task(self, tenant: str, model: str, version: int | None) -> tuple[Adapted, int]:

@@ -6,12 +6,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from kshot.errors import DataError
 from kshot.learners import Adapted, Learner
 from kshot.serving.faults import Conflict, NotFound
 from kshot.serving.inputs import label_of
-from kshot.serving.solving import Solving, digest, features_of, matching
+from kshot.serving.solving import Solving, digest, features_of, matching, may_be_golden
 from kshot.serving.store import Block, Stored
 from kshot.serving.tasks import Deferred, Embedded, joined, kept_solved, rounded, taken
+
+Changed = tuple[Adapted, Block | None, Sequence[int]]
+"""A task, the examples that are new to the store, and the numbers of all its golden ones."""
 
 
 class Held(NamedTuple):
@@ -39,26 +43,33 @@ class Changing(Solving):
         mark = (key, digest(model, list(examples), match)) if key else None
         if mark and (found := self.store.answered(tenant, *mark)) is not None:
             return dict(json.loads(found))
+        golden = frozenset(place for place, one in enumerate(examples) if one.get("golden"))
         made: tuple[Learner, list[Any], Any, Embedded] | None = None
 
-        def change(before: Stored, held: Held) -> tuple[Adapted, Block]:
+        def change(before: Stored, held: Held) -> Changed:
             nonlocal made
             if made is None or made[0] is not held.learner:
                 made = (held.learner, *self._read(held.learner, examples))
             learner, labels, read, embedded = made
             fresh = range(before.next, before.next + len(labels))
-            both = joined(held.embedded, embedded)
-            items = Deferred(len(held.labels) + len(labels), lambda: [*held.inputs, *read])
+            rest = [place for place in range(len(labels)) if place not in golden]
+            both = (
+                joined(held.embedded, taken(embedded, rest) if golden else embedded)
+                if rest
+                else held.embedded
+            )
+            items = Deferred(len(held.labels) + len(rest), lambda: [*held.inputs, *(read[p] for p in rest)])
             task = self._solved(
                 learner,
-                [*before.version.numbers, *fresh],
+                [*before.version.numbers, *(fresh[p] for p in rest)],
                 items,
-                [*held.labels, *labels],
+                [*held.labels, *(labels[p] for p in rest)],
                 both,
                 before.version.space,
             )
+            guards = [*before.version.golden, *(fresh[p] for p in may_be_golden(task, labels, golden))]
             own = features_of(learner, embedded)
-            return task, Block(tuple(fresh), labels, list(read), own, kept_solved(task))
+            return task, Block(tuple(fresh), labels, list(read), own, kept_solved(task)), guards
 
         return self._changed(tenant, model, match, change, mark)
 
@@ -67,9 +78,10 @@ class Changing(Solving):
     ) -> dict[str, Any]:
         """A new version that never saw these; older versions still hold them (see `forget`)."""
 
-        def change(before: Stored, held: Held) -> tuple[Adapted, None]:
+        def change(before: Stored, held: Held) -> Changed:
             known = [f"e{n}" for n in before.version.numbers]
-            missing = sorted(set(ids) - set(known))
+            guards = [n for n in before.version.golden if f"e{n}" not in ids]
+            missing = sorted(set(ids) - set(known) - {f"e{n}" for n in before.version.golden})
             if missing:
                 raise NotFound(
                     f"example {missing[0]!r} is not in version {before.version.version} of model {model}"
@@ -79,7 +91,7 @@ class Changing(Solving):
                 held.learner, [before.version.numbers[p] for p in keep],
                 Deferred(len(keep), lambda: [held.inputs[p] for p in keep]), [held.labels[p] for p in keep],
                 taken(held.embedded, keep), before.version.space,
-            ), None  # fmt: skip
+            ), None, guards  # fmt: skip
 
         return self._changed(tenant, model, match, change)
 
@@ -96,7 +108,8 @@ class Changing(Solving):
             matching(match, before.version)
             older = self.store.version(tenant, model, version)
             task = self.tasks.of(tenant, older)
-            fresh = self._version(model, before.version.version + 1, older.version.base, task)
+            guards = older.version.golden
+            fresh = self._version(model, before.version.version + 1, older.version.base, task, guards)
             try:
                 return self._put(tenant, fresh, None, task, before, mark)
             except Conflict:
@@ -113,9 +126,14 @@ class Changing(Solving):
         if mark and (found := self.store.answered(tenant, *mark)) is not None:
             return dict(json.loads(found))
 
-        def change(before: Stored, held: Held) -> tuple[Adapted, Block]:
+        def change(before: Stored, held: Held) -> Changed:
             if old not in held.labels:
                 raise NotFound(f"model {model} has no class {old!r}")
+            guards = self._golden(tenant, before)
+            if any(label == old for _, label, _ in guards):
+                raise DataError(
+                    f"golden examples of model {model} are called {old!r}; remove them, rename the class, add them again"
+                )
             numbers, labels = list(before.version.numbers), list(held.labels)
             moved = [place for place, label in enumerate(labels) if label == old]
             for offset, place in enumerate(moved):
@@ -127,7 +145,7 @@ class Changing(Solving):
             return task, Block(
                 tuple(numbers[p] for p in moved), [labels[p] for p in moved], [held.inputs[p] for p in moved],
                 features_of(held.learner, own), kept_solved(task),
-            )  # fmt: skip
+            ), before.version.golden  # fmt: skip
 
         return self._changed(tenant, model, match, change, mark)
 
@@ -148,7 +166,7 @@ class Changing(Solving):
     ) -> dict[str, Any]:
         """Store what `moved` made as a new version. Raises Conflict where the model has changed since `before`."""
         model = before.version.model
-        version = self._version(model, before.version.version + 1, base, task)
+        version = self._version(model, before.version.version + 1, base, task, before.version.golden)
         told = self._put(tenant, version, None, task, before, mark)
         if (features := features_of(task.learner, task.embedded)) is not None:
             kept = dict(zip(version.numbers, features, strict=True))
@@ -168,7 +186,7 @@ class Changing(Solving):
         tenant: str,
         model: str,
         match: int | None,
-        change: Callable[[Stored, Held], tuple[Adapted, Block | None]],
+        change: Callable[[Stored, Held], Changed],
         mark: tuple[str, str] | None = None,
     ) -> dict[str, Any]:
         """A new version made from the newest; again where another was first, unless the caller wants to `match`."""
@@ -182,8 +200,8 @@ class Changing(Solving):
                 before.labels,
                 self.tasks.embedded(tenant, before, inputs),
             )
-            task, block = change(before, held)
-            version = self._version(model, before.version.version + 1, before.version.base, task)
+            task, block, golden = change(before, held)
+            version = self._version(model, before.version.version + 1, before.version.base, task, golden)
             try:
                 return self._put(tenant, version, block, task, before, mark)
             except Conflict:  # another was first: `_matching` tells those who mind

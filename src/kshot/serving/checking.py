@@ -46,7 +46,8 @@ class Checking(Blobs):
             [top] = self._rows(MODELS_QUERY.where(MODELS.c.tenant == tenant, MODELS.c.id == model))
             about_of(top)
             versions = self._rows(versions_query(tenant, model))
-            named = {n for row in versions for n in unseal_body(row).numbers}
+            bodies = [unseal_body(row) for row in versions]
+            named = {n for body in bodies for n in (*body.numbers, *body.golden)}
             if int(top.version) not in {int(row.number) for row in versions}:
                 return [f"model {model} lacks its newest version {top.version}"]
             blocks = {row.block: row for row in self._rows(INPUTS_QUERY, tenant=tenant, model=model)}

@@ -60,7 +60,8 @@ class Rewrite:
     def thin(self, most: int, left: Left) -> int:
         """Drop all versions but the newest, and examples that no version names any more."""
         old = {int(row.number) for row in self.versions[:-most]}
-        named = {n for row in self.versions[-most:] for n in unseal_body(row).numbers}
+        kept = [unseal_body(row) for row in self.versions[-most:]]
+        named = {n for version in kept for n in (*version.numbers, *version.golden)}
         gone = self.labels.keys() - named
         self._versions(set(gone), old, left)
         self._blocks(set(gone))
@@ -84,7 +85,8 @@ class Rewrite:
             if space is None or row.number in old:
                 self.connection.execute(delete(VERSIONS).where(*here))
                 continue
-            body = seal_body(secret, self.tenant, version._replace(space=space, numbers=stay))
+            golden = tuple(n for n in version.golden if n not in gone)
+            body = seal_body(secret, self.tenant, version._replace(space=space, numbers=stay, golden=golden))
             self.connection.execute(update(VERSIONS).where(*here).values(body=body))
         about = seal(
             secret, about_of(top)["name"].encode(), "name", self.model, self.tenant, top.version, top.base

@@ -20,8 +20,9 @@ _MAGIC = b'"__metadata__":{"kshot":"'
 def take_in(service: Service, tenant: str, data: bytes, *, key: str | None = None) -> dict[str, Any]:
     """A new model of the examples in a .kshot file of a task, whose base must be served here.
 
-    The base's weights, where the file carries them, are not read. Examples get new ids, in their order; those
-    that were kept aside stay behind.
+    The base's weights, where the file carries them, are not read. Examples get new ids, in their order, golden ones
+    after the others; those that were kept aside stay behind. A retuned task is refused: a model of a service has the
+    scalars of its base.
 
     Raises:
         BundleError: no saved task, damaged, or changed by hand. NotFound: its base is not served.
@@ -33,7 +34,14 @@ def take_in(service: Service, tenant: str, data: bytes, *, key: str | None = Non
         name = _base_of(service, manifest)
         read = _inputs(manifest, tensors, service.bases[name].encoder)
         labels, space = list(manifest["targets"]), manifest["space"]
-        return service.teach_read(tenant, name, read, labels, space=space, mark=mark)
+        golden = frozenset[int]()
+        if held := manifest.get("golden"):
+            own = {n.removeprefix("golden/"): t for n, t in tensors.items() if n.startswith("golden/")}
+            guards = _inputs(held, own, service.bases[name].encoder)
+            golden = frozenset(range(len(labels), len(labels) + len(guards)))
+            labels += list(held["targets"])
+            read = service.bases[name].encoder.read([*read, *guards])
+        return service.teach_read(tenant, name, read, labels, space=space, mark=mark, golden=golden)
     except KshotError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as cause:

@@ -26,6 +26,7 @@ class RebaseReport:
     Attributes:
         moved, failed: models. judged: examples that could be left out and asked on both bases.
         before, after: of these, answered right without themselves.
+        golden, golden_before, golden_after: golden examples of all models, and how many are right on the two bases.
         better, worse: models that answer more, or fewer, of their own examples right.
         worst: up to 20 of the worse, (tenant, model, judged, right before, right after).
         faults: up to 20 of the failed, (tenant, model, why).
@@ -36,6 +37,9 @@ class RebaseReport:
     judged: int
     before: int
     after: int
+    golden: int
+    golden_before: int
+    golden_after: int
     better: int
     worse: int
     worst: list[tuple[str, str, int, int, int]]
@@ -48,7 +52,14 @@ class RebaseReport:
         return (
             f"{self.moved} models moved, {self.failed} failed; of {self.judged} examples, each asked without itself, "
             f"{share[0]:.1f} % were right before and {share[1]:.1f} % are right now; {self.better} models are better, "
-            f"{self.worse} worse"
+            f"{self.worse} worse{self._golden()}"
+        )
+
+    def _golden(self) -> str:
+        if not self.golden:
+            return ""
+        return (
+            f"; of {self.golden} golden examples {self.golden_before} were right and {self.golden_after} are"
         )
 
 
@@ -121,10 +132,15 @@ def _judged(service: Service, tenant: str, before: Any, task: Adapted) -> dict[s
         old = service.tasks.of(tenant, before)
     except KshotError:  # its base is not served any more
         return {}
+    told: dict[str, Any] = {}
     was, now = right_without(old), right_without(task)
-    if was is None or now is None:
-        return {}
-    return {"judged": was[1], "before": was[0], "after": now[0]}
+    if was is not None and now is not None:
+        told = {"judged": was[1], "before": was[0], "after": now[0]}
+    guarded = [service.guarded(tenant, before, one) for one in (old, task)]
+    if all(one.golden is not None for one in guarded):
+        first, then = (one.check() for one in guarded)
+        told |= {"golden": first.total, "golden_before": first.right, "golden_after": then.right}
+    return told
 
 
 def right_without(task: Adapted) -> tuple[int, int] | None:
@@ -162,6 +178,8 @@ def read_report(path: Path) -> RebaseReport:
     )
     bad = [row for row in rows.values() if "error" in row]
     sums = {name: sum(row[name] for row in judged) for name in ("judged", "before", "after")}
+    for name in ("golden", "golden_before", "golden_after"):
+        sums[name] = sum(row.get(name, 0) for row in good)
     return RebaseReport(
         moved=len(good),
         failed=len(bad),

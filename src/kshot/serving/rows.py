@@ -17,7 +17,10 @@ from kshot.serving.sealing import seal, unseal
 
 
 class Version(NamedTuple):
-    """One immutable version of a model; `space` is JSON, `numbers` are those of its examples, rising."""
+    """One immutable version of a model; `space` is JSON, `numbers` are those of its examples, rising.
+
+    `golden` are numbers of examples that it did not learn from and that must stay right.
+    """
 
     model: str
     version: int
@@ -25,6 +28,7 @@ class Version(NamedTuple):
     fingerprint: str
     space: str
     numbers: tuple[int, ...]
+    golden: tuple[int, ...] = ()
 
 
 class Stored(NamedTuple):
@@ -66,7 +70,8 @@ def new_slot(connection: Connection, secret: bytes) -> int:
 
 def seal_body(secret: bytes, tenant: str, version: Version) -> bytes:
     """What a version holds, sealed by its model's key."""
-    data = json.dumps([version.space, numbers_to_text(version.numbers)]).encode()
+    held = [version.space, numbers_to_text(version.numbers)]
+    data = json.dumps([*held, numbers_to_text(version.golden)] if version.golden else held).encode()
     return seal(
         secret, data, "version", version.model, version.version, tenant, version.base, version.fingerprint
     )
@@ -75,9 +80,9 @@ def seal_body(secret: bytes, tenant: str, version: Version) -> bytes:
 def unseal_body(row: Row[Any]) -> Version:
     """The inverse of `seal_body`, of a row with the model's secret. Raises Corrupt."""
     place = (row.model, row.number, row.tenant, row.version_base, row.fingerprint)
-    space, numbers = json.loads(unseal(row.secret, row.body, "version", *place))
+    space, *numbers = json.loads(unseal(row.secret, row.body, "version", *place))
     return Version(
-        row.model, int(row.number), row.version_base, row.fingerprint, space, text_to_numbers(numbers)
+        row.model, int(row.number), row.version_base, row.fingerprint, space, *map(text_to_numbers, numbers)
     )
 
 

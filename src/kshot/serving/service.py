@@ -54,7 +54,9 @@ class Service(Answering, Changing):
 
     def bundle(self, tenant: str, model: str) -> bytes:
         """The newest version as a .kshot file with its base inside, for `kshot.load`."""
-        return storage.pack(*task_record(self.task(tenant, model, None)[0], include_base=True))
+        task, number = self.task(tenant, model, None)
+        whole = self.guarded(tenant, self.store.version(tenant, model, number), task)
+        return storage.pack(*task_record(whole, include_base=True))
 
     def onnx(self, tenant: str, model: str) -> bytes:
         """The newest version as an ONNX file. Raises UnsupportedError where no graph of it can be written."""
@@ -64,9 +66,12 @@ class Service(Answering, Changing):
         """An example of the newest version, with its input as it would be posted. Raises NotFound."""
         stored = self.store.version(tenant, model)
         version, number = stored.version, _number(model, example)
-        if number not in version.numbers:
+        guards = {n: label for n, label, _ in self._golden(tenant, stored)}
+        if number not in version.numbers and number not in guards:
             raise NotFound(f"example {example!r} is not in version {version.version} of model {model}")
         value = self.tasks.base(version.base).encoder.to_json(self.store.inputs(tenant, model, [number])[0])
+        if number in guards:
+            return {"id": example, "label": guards[number], "input": value, "golden": True}
         return {"id": example, "label": stored.labels[version.numbers.index(number)], "input": value}
 
     def models(self, tenant: str, after: str = "", limit: int = 50) -> dict[str, Any]:

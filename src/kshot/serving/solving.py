@@ -6,12 +6,12 @@ import base64
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from kshot.errors import DataError
+from kshot.errors import DataError, UnsupportedError
 from kshot.learners import Adapted, Learner
 from kshot.learners.given import each_class, space_of
 from kshot.serving import lessons
@@ -19,8 +19,8 @@ from kshot.serving.faults import Conflict, TooLarge
 from kshot.serving.inputs import decoded, label_of, name_of, sound
 from kshot.serving.room import Room, classes_of
 from kshot.serving.store import Block, Stored, Version
-from kshot.serving.tasks import Embedded, keeps, kept_solved, kept_state, rounded
-from kshot.tasks.spaces import OutputSpace, space_from_json
+from kshot.serving.tasks import Embedded, keeps, kept_solved, kept_state, rounded, taken
+from kshot.tasks.spaces import Classes, OutputSpace, Pieces, space_from_json
 
 
 class Solving(Room):
@@ -45,7 +45,8 @@ class Solving(Room):
             return dict(json.loads(found))
         learner = self.tasks.base(base)
         name_of(name, self.limits)
-        return self._taught(tenant, base, *self._read(learner, examples), None, mark, name)
+        golden = frozenset(place for place, one in enumerate(examples) if one.get("golden"))
+        return self._taught(tenant, base, *self._read(learner, examples), None, mark, name, golden)
 
     def teach_read(
         self,
@@ -56,14 +57,18 @@ class Solving(Room):
         *,
         space: Any,
         mark: tuple[str, str] | None,
+        golden: frozenset[int] = frozenset(),
     ) -> dict[str, Any]:
-        """As `teach`, from inputs that the base's encoder has read; `mark` is a key with a digest of the request."""
+        """As `teach`, from inputs that the base's encoder has read; `mark` is a key with a digest of the request.
+
+        Those at the places `golden` are not learned from: they must stay right.
+        """
         if mark and (found := self.store.answered(tenant, *mark)) is not None:
             return dict(json.loads(found))
         learner = self.tasks.base(base)
         known = [label_of(label, self.limits) for label in labels]
         embedded = rounded(learner, sound(self.batcher.embed(learner, read)))
-        return self._taught(tenant, base, known, read, embedded, json.dumps(space), mark, "")
+        return self._taught(tenant, base, known, read, embedded, json.dumps(space), mark, "", golden)
 
     def _taught(
         self,
@@ -75,11 +80,17 @@ class Solving(Room):
         space: str | None,
         mark: tuple[str, str] | None,
         name: str,
+        golden: frozenset[int],
     ) -> dict[str, Any]:
         learner = self.tasks.base(base)
-        task = self._solved(learner, range(len(labels)), read, labels, embedded, space)
-        version = self._version("m_" + _word(), 1, base, task)
-        block = Block(version.numbers, labels, list(read), features_of(learner, embedded), kept_solved(task))
+        rest = [place for place in range(len(labels)) if place not in golden]
+        if not rest:
+            raise DataError(f"all {len(labels)} examples are golden; a model needs some to learn from")
+        own, shown = [labels[p] for p in rest], taken(embedded, rest) if golden else embedded
+        task = self._solved(learner, rest, [read[p] for p in rest] if golden else read, own, shown, space)
+        version = self._version("m_" + _word(), 1, base, task, may_be_golden(task, labels, golden))
+        every = tuple(range(len(labels)))
+        block = Block(every, labels, list(read), features_of(learner, embedded), kept_solved(task))
         return self._put(tenant, version, block, task, None, mark, name)
 
     def _put(
@@ -129,10 +140,12 @@ class Solving(Room):
         ids = tuple(f"e{n}" for n in numbers)
         return Adapted.of_embedded(learner, answers, inputs, labels, ids, embedded)
 
-    def _version(self, model: str, number: int, base: str, task: Adapted) -> Version:
+    def _version(
+        self, model: str, number: int, base: str, task: Adapted, golden: Sequence[int] = ()
+    ) -> Version:
         numbers = tuple(int(name[1:]) for name in task.ids)
         space = json.dumps(task.space.to_json())
-        return Version(model, number, base, self.fingerprints[base], space, numbers)
+        return Version(model, number, base, self.fingerprints[base], space, numbers, tuple(golden))
 
 
 def features_of(learner: Learner, embedded: Embedded) -> Tensor | None:
@@ -143,7 +156,24 @@ def _told(version: Version, task: Adapted) -> dict[str, Any]:
     return {
         "id": version.model, "version": version.version, "base": version.base, "classes": classes_of(task),
         "n_examples": len(task), "examples": list(task.ids), "quality": lessons.estimate(task),
+        **({"golden": [f"e{n}" for n in version.golden]} if version.golden else {}),
     }  # fmt: skip
+
+
+def may_be_golden(task: Adapted, labels: Sequence[Any], places: Collection[int]) -> list[int]:
+    """The places of golden examples, rising; the task must be able to answer with their labels.
+
+    Raises:
+        DataError: it does not know a label. UnsupportedError: its answers are no classes and no pieces.
+    """
+    if places and not isinstance(task.space, Classes | Pieces):
+        raise UnsupportedError(
+            f"golden examples are for classes, spans and boxes, this model answers with {task.space.kind}; send such "
+            "examples with `check` instead"
+        )
+    if places:
+        task.space.encode([labels[place] for place in places])
+    return sorted(places)
 
 
 def matching(match: int | None, version: Version) -> None:

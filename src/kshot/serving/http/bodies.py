@@ -27,6 +27,7 @@ class Example(Strict):
 
     input: Input
     label: Label
+    golden: bool = Field(False, description="not learned from; it must stay right, see check")
 
 
 class Teach(Strict):

@@ -20,7 +20,7 @@ def add_models(app: FastAPI, desk: Desk, allowed: Any) -> None:
 
 
 def _given(examples: list[b.Example]) -> list[dict[str, Any]]:
-    return [{"input": e.input, "label": e.label} for e in examples]
+    return [{"input": e.input, "label": e.label, **({"golden": True} if e.golden else {})} for e in examples]
 
 
 def _making(app: FastAPI, desk: Desk, adapt: Any) -> None:

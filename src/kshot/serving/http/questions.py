@@ -33,9 +33,10 @@ def add_questions(app: FastAPI, desk: Desk, allowed: Any) -> None:
         return await desk.study(service.explain, tenant, model, body.input)
 
     @app.post("/v1/models/{model}/check", response_model=b.Checked)
-    async def check(model: b.ModelId, body: b.Examples, tenant: str = predicts) -> Response:
-        """How many of these examples are answered as labelled."""
-        given = [{"input": e.input, "label": e.label} for e in body.examples]
+    async def check(model: b.ModelId, body: b.Questions | None = None, tenant: str = predicts) -> Response:
+        """How many of these examples are answered as labelled; without a body, of the model's golden ones."""
+        asked = None if body is None else body.examples
+        given = None if asked is None else [{"input": e.input, "label": e.label} for e in asked]
         return await desk.study(service.check, tenant, model, given)
 
     @app.post("/v1/models/{model}/label-next", response_model=b.Suggestions)
