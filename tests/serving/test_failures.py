@@ -156,8 +156,9 @@ BLOBS = (
 
 
 def looked_at(service: Service, model: str, inputs: Any) -> None:
-    """Everything of a model; to answer, no inputs are needed and no labels but those beside the features."""
+    """Everything of a model; an answer needs no inputs, and labels only where it is explained."""
     service.predict("a", model, inputs)
+    service.explain("a", model, inputs[0])
     service.example("a", model, "e0")
 
 

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 from kshot.errors import DataError
 from kshot.learners import Adapted, Learner
+from kshot.serving.deferred import Deferred
 from kshot.serving.faults import Conflict, NotFound
 from kshot.serving.inputs import label_of
 from kshot.serving.solving import Solving, digest, features_of, matching, may_be_golden
 from kshot.serving.store import Block, Stored
-from kshot.serving.tasks import Deferred, Embedded, joined, kept_solved, rounded, taken
+from kshot.serving.tasks import Embedded, joined, kept_solved, rounded, taken
 
 Changed = tuple[Adapted, Block | None, Sequence[int]]
 """A task, the examples that are new to the store, and the numbers of all its golden ones."""
@@ -179,7 +180,7 @@ class Changing(Solving):
         read = learner.encoder.read(inputs.all())
         embedded = rounded(learner, self.batcher.embed(learner, read))
         version = stored.version
-        return self._solved(learner, version.numbers, read, stored.labels, embedded, version.space)
+        return self._solved(learner, version.numbers, read, list(stored.labels), embedded, version.space)
 
     def _changed(
         self,
@@ -197,7 +198,7 @@ class Changing(Solving):
             held = Held(
                 self.tasks.own_base(before),
                 inputs,
-                before.labels,
+                list(before.labels),
                 self.tasks.embedded(tenant, before, inputs),
             )
             task, block, golden = change(before, held)

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
+from torch import Tensor
 
 from kshot.serving import packing
 from kshot.serving.blobs import Blobs
+from kshot.serving.deferred import Deferred
 from kshot.serving.faults import Corrupt, NotFound
 from kshot.serving.packing import Block
 from kshot.serving.rows import (
@@ -155,24 +157,41 @@ class Reading(Blobs):
         self, tenant: str, top: Any, version: Version, parts: Sequence[Any], solved: bytes | None
     ) -> Stored:
         """A version out of its blocks; labels only of the examples that are there."""
+        kept = None
+        if solved is not None:
+            place = ("solved", version.model, version.version, version.fingerprint)
+            kept = packing.unpack_solved(unseal(top.secret, solved, *place))
+            if (found := self._whole(tenant, top, version, parts, kept)) is not None:
+                return found
         numbers: list[int] = []
         labels: list[Any] = []
         features = []
         for part in parts:
-            sealed = unseal(part.block_secret, part.labels, "labels", top.model, part.block, tenant)
-            own, told = packing.unpack_labels(sealed)
+            own, told = self._labels(tenant, top.model, part)
             numbers += own
             labels += told
             features.append(self.features_of(top.model, part, version.fingerprint))
         if numbers != list(version.numbers):
-            place = {n: p for p, n in enumerate(numbers)}
-            labels = [labels[place[n]] for n in version.numbers if n in place]
+            placed = {n: p for p, n in enumerate(numbers)}
+            labels = [labels[placed[n]] for n in version.numbers if n in placed]
         joined = joined_features(version.numbers, [part for part in features if part is not None])
-        kept = None
-        if solved is not None:
-            place_ = ("solved", version.model, version.version, version.fingerprint)
-            kept = packing.unpack_solved(unseal(top.secret, solved, *place_))
         return Stored(version, labels, joined, None, kept, int(top.next), int(top.slot), bytes(top.secret))
+
+    def _labels(self, tenant: str, model: str, part: Any) -> tuple[tuple[int, ...], list[Any]]:
+        sealed = unseal(part.block_secret, part.labels, "labels", model, part.block, tenant)
+        return packing.unpack_labels(sealed)
+
+    def _whole(
+        self, tenant: str, top: Any, version: Version, parts: Sequence[Any], kept: dict[str, Tensor]
+    ) -> Stored | None:
+        """A version that is one block, as most are, from what answering needs: nobody asks for labels then."""
+        if len(parts) != 1:
+            return None
+        found = self.features_of(top.model, parts[0], version.fingerprint)
+        if found is None or found[0] != version.numbers:
+            return None
+        labels = Deferred(len(version.numbers), lambda: self._labels(tenant, top.model, parts[0])[1])
+        return Stored(version, labels, found[1], None, kept, int(top.next), int(top.slot), bytes(top.secret))
 
     def inputs(self, tenant: str, model: str, numbers: Sequence[int]) -> list[Any]:
         """The inputs of examples of these numbers, as the encoder read them.

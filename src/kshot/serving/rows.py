@@ -35,14 +35,14 @@ class Stored(NamedTuple):
     """A version as it was read.
 
     Attributes:
-        labels: of its examples. features: float16 [n, ...]; None where some are not kept.
+        labels: of its examples, perhaps read later. features: float16 [n, ...]; None where some are not kept.
         state: what adapting computed, packed; None: not kept.
         solved: the part of it that is kept beside features; None: not kept, or not read.
         next: the number of the next example. slot, secret: the model's sealing key when it was read.
     """
 
     version: Version
-    labels: list[Any]
+    labels: Sequence[Any]
     features: Tensor | None
     state: bytes | None
     solved: dict[str, Tensor] | None

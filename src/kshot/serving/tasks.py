@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from kshot.errors import DataError
 from kshot.learners import Adapted, Learner
 from kshot.learners.given import like
 from kshot.learners.records import fingerprint
+from kshot.serving.deferred import Deferred
 from kshot.serving.faults import Busy, Conflict, NotFound, StoreFull
 from kshot.serving.observing import Observed
 from kshot.serving.states import pack_state, size_of, unpack_state, worth_keeping
@@ -28,28 +29,6 @@ Embedded = Any
 
 _ROOM = 64 * 2**20
 _EACH = 4096  # what a task weighs beside its tensors
-
-
-class Deferred(Sequence[Any]):
-    """Inputs that are read when somebody looks at them."""
-
-    def __init__(self, count: int, read: Callable[[], list[Any]]) -> None:
-        self._count, self._read, self._found = count, read, list[Any]()
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, place: Any) -> Any:
-        return self.all()[place]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.all())
-
-    def all(self) -> list[Any]:
-        """All of them."""
-        if not self._found:
-            self._found = self._read()
-        return self._found
 
 
 class Tasks:

@@ -81,8 +81,12 @@ class Writing(Reading):
             raise
 
     def _put_unkeyed(self, draft: Draft, name: str, before: Stored | None, answer: Callable[[], str]) -> str:
+        begun = False
+
         def work(connection: Connection) -> None:
-            if not committed(connection, draft):
+            nonlocal begun
+            if not (begun and committed(connection, draft)):
+                begun = True
                 self._insert(connection, draft, name, before)
 
         done = self.database.changing(work)
