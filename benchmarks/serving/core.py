@@ -11,6 +11,7 @@ Fill first: python -m benchmarks.serving.fill FOLDER/many --tasks 100000, and FO
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import tempfile
@@ -31,6 +32,7 @@ from kshot.serving.store import Store
 
 DATA = f"{WAYS} classes of {SHOTS} synthetic sentences, 384 features"
 QUERIES, ROUNDS = 3000, 5
+_ASKED = itertools.count()
 
 
 def open_service(folder: Path, learner: Learner) -> Service:
@@ -130,11 +132,16 @@ def density(folder: Path, spec: str) -> None:
 
 
 def asking(service: Service, tasks: int, seed: int = 0) -> Callable[[int], Any]:
-    """Questions to tasks drawn uniformly, each another sentence."""
+    """Questions to tasks drawn uniformly, each a sentence that nobody asked before: encoders keep what they encoded."""
     rng = generator(seed, "serving", "traffic")
     drawn = torch.randint(tasks, (50_000,), generator=rng).tolist()
     texts = sentences(2000, seed=7)
-    return lambda n: service.predict("local", model_name(drawn[n % len(drawn)]), [texts[n % len(texts)]])
+
+    def ask(n: int) -> Any:
+        said = f"{texts[n % len(texts)]} {next(_ASKED)}"
+        return service.predict("local", model_name(drawn[n % len(drawn)]), [said])
+
+    return ask
 
 
 def cliff(folder: Path, spec: str, queries: int) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import signal
 import statistics
@@ -42,21 +41,9 @@ def row(what: str, protocol: str, values: list[float], unit: str, **more: Any) -
     """One row: the median of repeats, with the lowest and the highest."""
     value, low, high = load.middle(values)
     full = {"data": DATA, "regime": "inductive", "n_tasks": len(values), "seeds": [0], "unit": unit}
-    told = {"command": "python -m benchmarks.serving.over_http " + " ".join(["FOLDER", *sys.argv[2:]])}
     append("serving", what=what, protocol=protocol, value=value, low=low, high=high, **full, **more)
-    fix_command(told["command"])
     sys.stdout.write(f"{what}, {protocol}: {value:.3f} {unit} ({low:.3f} to {high:.3f})\n")
     sys.stdout.flush()
-
-
-def fix_command(command: str) -> None:
-    """Name the command without this machine's folders, and with the package it lies in."""
-    from benchmarks.rows import RESULTS
-
-    path = RESULTS / "serving.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines()
-    lines[-1] = json.dumps({**json.loads(lines[-1]), "command": command})
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -97,7 +97,10 @@ if __name__ == "__main__":
 
     torch.set_num_threads(1)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # killed children leave nothing behind
-    _BASES = {"rows": kshot.learners.ProtoNet(kshot.encoders.identity(2))}
+    _BASES = {
+        "rows": kshot.learners.ProtoNet(kshot.encoders.identity(2)),
+        "wide": kshot.learners.ProtoNet(kshot.encoders.identity(3000)),
+    }
     for line in sys.stdin:
         if pid := os.fork():
             print(pid, flush=True)  # noqa: T201

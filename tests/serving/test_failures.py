@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import threading
@@ -327,6 +328,66 @@ def test_taught_at_one_replica_answered_by_the_other(
     body = {"base": "rows", "examples": TWO}
     keyed = [ask(port, "POST", "/v1/models", body, **{"Idempotency-Key": "k"}) for port in (one, other)]
     assert keyed[0] == keyed[1]
+
+
+@pytest.mark.slow
+def test_large_artifacts_taught_at_one_replica_are_read_and_forgotten_at_the_other(
+    nursery: Nursery, postgres: Postgres, tmp_path: Path
+) -> None:
+    place = tmp_path / "artifacts"
+    shared = {"database": postgres.url(), "artifacts": f"file://{place}"}
+    (_, one), (_, other) = nursery.start(**shared), nursery.start(**shared)
+    rows = torch.randn(120, 3000, generator=generator(0)).tolist()
+    examples = [{"input": row, "label": f"c{n % 3}"} for n, row in enumerate(rows)]
+    _, made = ask(one, "POST", "/v1/models", {"base": "wide", "examples": examples})
+    path, before = f"/v1/models/{made['id']}", [file for file in place.rglob("*") if file.is_file()]
+    assert len(before) == 1
+    assert before[0].stat().st_size > 2**20
+    asked = {"inputs": rows[:3]}
+    told = ask(other, "POST", f"{path}/predict", asked)
+    assert told == ask(one, "POST", f"{path}/predict", asked)
+    shown = ask(other, "GET", f"{path}/examples/e7")[1]
+    assert (shown["label"], shown["input"][:9]) == ("c1", pytest.approx(rows[7][:9]))
+    assert ask(other, "DELETE", f"{path}/examples/e7?forget=true")[0] == 200
+    assert not before[0].exists()
+    assert ask(one, "GET", f"{path}/examples/e7")[0] == 404
+    assert ask(one, "GET", f"{path}/examples/e8")[1]["input"][:9] == pytest.approx(rows[8][:9])
+
+
+def resident(pid: int) -> float:
+    """MB of memory of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to read a process's memory from")
+def test_a_thousand_idle_and_half_said_connections_cost_little_memory(
+    nursery: Nursery, tmp_path: Path
+) -> None:
+    pid, port = nursery.start(folder=tmp_path)
+    _, made = ask(port, "POST", "/v1/models", {"base": "rows", "examples": THREE})
+    path = f"/v1/models/{made['id']}/predict"
+    for _ in range(20):
+        assert ask(port, "POST", path, {"inputs": [[5.0, 5.0]]})[0] == 200
+    before, lines = resident(pid), []
+    halves = (
+        b"",
+        b"POST /v1/mod",
+        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 99\r\n\r\n[".encode(),
+    )
+    try:
+        for number in range(1000):
+            lines.append(socket.create_connection(("127.0.0.1", port)))
+            lines[-1].sendall(halves[number % 3])
+        for _ in range(20):
+            assert ask(port, "POST", path, {"inputs": [[5.0, 5.0]]})[0] == 200
+        assert resident(pid) - before < 64  # MB: 64 kB a connection
+    finally:
+        for line in lines:
+            line.close()
+    for _ in range(20):
+        assert ask(port, "POST", path, {"inputs": [[5.0, 5.0]]})[0] == 200
+    assert resident(pid) - before < 64
 
 
 def test_adding_at_two_replicas_at_once_loses_nothing(nursery: Nursery, postgres: Postgres) -> None:
