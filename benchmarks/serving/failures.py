@@ -23,7 +23,7 @@ TESTS = {
 def told_by(test: str) -> tuple[bool, str, float]:
     """Whether a test passed, what it printed, and its seconds."""
     began = time.perf_counter()
-    words = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", test]
+    words = [sys.executable, "-m", "pytest", "-q", "-s", "-m", "slow", "-p", "no:cacheprovider", test]
     done = subprocess.run(words, capture_output=True, text=True)
     sys.stdout.write(done.stdout[-4000:])
     return done.returncode == 0, done.stdout, time.perf_counter() - began
