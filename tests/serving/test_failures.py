@@ -103,6 +103,7 @@ def test_kill_9_while_8_clients_teach(nursery: Nursery, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_kill_9_while_8_clients_teach_200_rounds(nursery: Nursery, tmp_path: Path) -> None:
     count = killed_at_random_moments(nursery, tmp_path, 200)
     print(f"{count} acknowledged models in 200 rounds, none lost, none changed")  # noqa: T201
