@@ -156,8 +156,11 @@ def report(
     paired = {
         "adaptive over context-free": interval(rows, lambda r: (r[:, 0] - r[:, 1]).mean()),
         "oracle over context-free": interval(rows, lambda r: (r[:, 2] - r[:, 1]).mean()),
-        "share of the gap closed": interval(rows, lambda r: 100 * share(r)),
     }
+    if (
+        paired["oracle over context-free"][1] > 0
+    ):  # of no gap, or one the wrong way round, a share means nothing
+        paired["share of the gap closed"] = interval(rows, lambda r: 100 * share(r))
     for what, (value, low, high) in (figures | paired).items():
         unit = "%" if "share" in what else ""
         print(f"{fault}: {what}: {value:.1f} ({low:.1f} to {high:.1f}) {unit}")

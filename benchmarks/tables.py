@@ -201,6 +201,7 @@ def control() -> list[str]:
     own = [row for row in rows("control") if row["metric"] in ("return", "share")]
     names = {"context-free": "context-free", "adaptive": "adaptive", "oracle": "oracle, told the parameters",
              "random": "random", "adaptive over context-free": "adaptive over context-free",
+             "oracle over context-free": "oracle over context-free",
              "share of the gap closed, %": "share of the gap closed"}  # fmt: skip
     lines = [f"| robot, fault | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for data in dict.fromkeys(row["data"] for row in own):

@@ -38,7 +38,8 @@ def test_it_is_a_task_source() -> None:
     check_task_source(Robots(steps=5))
 
 
-def test_a_whole_robot_is_gymnasiums_own() -> None:
+def test_a_whole_robot_is_gymnasiums_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where MuJoCo writes its warnings about theirs
     env, theirs = robot_env(FAMILY, Life(3, at=99)), gymnasium.make("HalfCheetah-v5").unwrapped
     ours, rng = env.reset()[0], np.random.default_rng(0)
     assert np.array_equal(ours, theirs.reset(seed=3)[0])
