@@ -27,8 +27,8 @@ from kshot.control.bandits import Index
 from kshot.evaluation import Interval
 from kshot.seeds import generator
 
-SIZES = {"10,5": (300, 512), "100,5": (150, 128), "100,10": (150, 128)}
-"""Pulls and arms; steps of training, and bandits a step."""
+SIZES = {"10,5": (300, 512, 16), "100,5": (150, 256, 32), "100,10": (300, 256, 32)}
+"""Pulls and arms; steps of training, bandits a step, and the width of the policy."""
 WIDTHS = (0.1, 0.2, 0.3, 0.5, 0.8, math.sqrt(2))
 
 
@@ -40,7 +40,7 @@ def earned(bandits: Bandits, hidden: torch.Tensor, rule: Index) -> np.ndarray:
 def train(bandits: Bandits, size: str, seed: int, folder: Path) -> tuple[ArmPolicy, float]:
     """A policy and the CPU seconds it took."""
     torch.manual_seed(seed)
-    steps, batch = SIZES[size]
+    steps, batch, width = SIZES[size]
     settings = kshot.Settings(
         steps=steps,
         meta_batch=batch,
@@ -53,7 +53,7 @@ def train(bandits: Bandits, size: str, seed: int, folder: Path) -> tuple[ArmPoli
         validation_tasks=2000,
     )
     place = folder / f"bandits-{size}-{seed}"
-    run = kshot.fit(arm_policy(bandits), bandits, validate=bandits, folder=place, settings=settings)
+    run = kshot.fit(arm_policy(bandits, width), bandits, validate=bandits, folder=place, settings=settings)
     assert isinstance(run.learner, ArmPolicy)
     return run.learner, run.history[-1]["cpu_seconds"]
 

