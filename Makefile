@@ -39,6 +39,7 @@ results: .venv/.test
 
 bench: bench-setup
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.ratios
 	$(BIN)/python -m benchmarks.tables
 
 bench-setup: .venv/.test

@@ -236,6 +236,22 @@ def ranged(row: Row) -> str:
     return f"{row['value']:.0f} ({row['low']:.0f} to {row['high']:.0f})"
 
 
+def engine() -> list[str]:
+    """A line for each case and number of threads; ratio of each peer's time to kshot's."""
+    own = rows("engine")
+    peers = list(dict.fromkeys(row["peer"] for row in own))
+    lines = [f"| case | threads | kshot, ms | {' | '.join(peers)} |", "|---" * (len(peers) + 3) + "|"]
+    for case, threads in dict.fromkeys((row["what"], row["protocol"].split()[0]) for row in own):
+        here = {r["peer"]: r for r in own if (r["what"], r["protocol"].split()[0]) == (case, threads)}
+        cells = [f"{r['value']:.2f} [{r['low']:.2f}, {r['high']:.2f}]" if (r := here.get(p)) and r["low"] is not None
+                 else f"{r['value']:.1f}" if r else "" for p in peers]  # fmt: skip
+        first = next(iter(here.values()))
+        lines.append(
+            f"| {case} | {threads} | {first['ms']:.4g}{' MB' if first.get('unit') == 'MB' else ''} | {' | '.join(cells)} |"
+        )
+    return lines
+
+
 _OF = ("data", "encoder", "protocol")
 _PROMISES = {
     "accuracy": "sets: accuracy", "raw sets hold it": "sets: raw_coverage", "shown sets hold it": "sets: coverage",
@@ -280,6 +296,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
         "serving", "what", "protocol", where=lambda r: r["command"].startswith("python -m benchmarks.serving.over_http")
     ),
     "omniglot": omniglot,
+    "engine": engine,
     "glyphs": simple("glyphs"),
     "store": simple("store", "what", "protocol"),
     "sinusoid": sinusoid,
