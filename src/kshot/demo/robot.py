@@ -45,7 +45,8 @@ def run_robot(
     broken = f"the {family.body.joints[JOINT]} keeps {STRENGTH:.0%} of its strength"
     console.rule(f"1. {robots} cheetahs run. At step {BROKEN} {broken}, unannounced", align="left")
     console.print(
-        "The models were trained before, on randomised faults; they travel with kshot. All plan in the same way."
+        "Nothing is trained here, for that takes longer than a demo: the models were trained before, on randomised faults, and "
+        "travel with kshot. All plan in the same way."
     )
     lived: dict[str, Lived] = {}
     reasons = None
