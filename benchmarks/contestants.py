@@ -234,6 +234,10 @@ class Kshot(Contestant):
                 own.copy_(given)
         space: Any = kshot.tasks.spaces.Numbers(1) if sine else kshot.tasks.spaces.Classes(tuple(range(5)))
         learner = learner.to(next(net.parameters()).dtype).train()
+        if (
+            case["kind"] == "protonet"
+        ):  # the peer has no scale; the paper's is this, and it is put in after the number type
+            learner.head.log_scale.data.fill_(math.log(encoder.features))
         self.ready = [
             kshot.tasks.Task(space, kshot.tasks.Examples(a, b), kshot.tasks.Examples(c, d))
             for a, b, c, d in self.tasks
