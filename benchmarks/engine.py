@@ -229,11 +229,17 @@ class Bench:
             least is not None and low < least,
         )
         if self.record:
+            tasks = case.facts["tasks"] or (32 if case.facts["kind"] == "drawing" else case.facts["count"])
+            doing = (
+                f"forward of {tasks} inputs" if case in FORWARDS else f"whole meta-update of {tasks} tasks"
+            )
+            if case.facts["kind"] == "drawing":
+                doing = f"{tasks} tasks drawn"
             append(
                 "engine", what=case.name, peer=name, data="random numbers", regime="transductive",
-                protocol=f"{self.threads} threads, whole meta-update of {case.facts['tasks'] or 32} tasks, "
+                protocol=f"{self.threads} threads, {doing}, "
                 f"{self.rounds} interleaved rounds",
-                value=middle, low=low, high=high, must=least, seeds=[0], ms=round(ms["kshot"], 3),
+                value=middle, low=low, high=high, must=least, seeds=[0], n_tasks=tasks, ms=round(ms["kshot"], 3),
                 peer_ms=round(ms[name], 3), executor=reason, cpu_seconds=round(sum(map(sum, times.values())), 1),
             )  # fmt: skip
 
@@ -260,7 +266,7 @@ class Bench:
         if self.record:
             append("engine", what="extra memory, MAML conv4-64 28 px 1-shot 1 step, meta-batch 32", peer="kshot's vmap over all",
                    data="random numbers", regime="transductive", protocol=f"{self.threads} threads, one update in a process of its own",
-                   value=ratio, low=None, high=None, must=MEMORY, seeds=[0], ms=round(found["loop"], 1),
+                   value=ratio, low=None, high=None, must=MEMORY, seeds=[0], n_tasks=32, ms=round(found["loop"], 1),
                    peer_ms=round(found["vmap"], 1), unit="MB", executor="loop", cpu_seconds=0)  # fmt: skip
 
     def close(self) -> None:
