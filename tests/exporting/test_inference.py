@@ -78,6 +78,16 @@ def test_it_is_the_same_base_and_saves_the_same_task(base: Learner, onnx: Learne
     assert again.predict(pictures(9, 3)).labels == task.predict(pictures(9, 3)).labels
 
 
+def test_the_given_learner_keeps_its_modes_and_its_own_encoder() -> None:
+    given = trained().train()
+    fast = optimize_for_inference(given, pictures(2), how="folded")
+    assert all(part.training for part in given.modules())
+    assert given.encoder.runner is None
+    assert (
+        fast.adapt(pictures(4), ["a", "b"] * 2).predict(pictures(2)).labels
+    )  # which sets the modes it needs by itself
+
+
 def test_where_a_gradient_is_asked_the_plain_network_runs(base: Learner, onnx: Learner) -> None:
     queries = pictures(3, 4)
     assert torch.equal(onnx.encoder(queries), base.encoder(queries))

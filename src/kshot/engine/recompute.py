@@ -1,7 +1,7 @@
 """Activation checkpointing of inner steps: what a step's backward pass needs is computed again instead of kept.
 
 Chen et al. (2016), "Training Deep Nets with Sublinear Memory Cost", with an inner step as the segment: memory is that
-of one step and of the moving tensors of all, for about half as much time again.
+of one step and of the moving tensors of all, for the time of each step's forward pass again.
 """
 
 from __future__ import annotations

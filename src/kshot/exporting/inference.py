@@ -118,8 +118,10 @@ def optimize_for_inference(learner: L, inputs: Any, *, how: str = "auto", tolera
     read = encoder.read(inputs)
     if not len(read):
         raise DataError("no inputs were given; optimize_for_inference tries the network on some of yours")
-    other = copy.copy(learner).eval()
-    other._modules = dict(learner._modules)
+    other = copy.copy(learner)
+    other._modules = dict(
+        learner._modules
+    )  # so that its encoder is its own; modes of shared parts stay as they are
     other.encoder = copy.copy(encoder)
     other.encoder.runner = _chosen(encoder, read[:MOST], how, tolerance)
     if other.encoder.runner is not None and not other.encoder.runner.exact and hasattr(encoder, "cache"):

@@ -109,6 +109,24 @@ MODEL_QUERY = MODELS_QUERY.where(_OWN)
 _BLOCK_SLOTS = SLOTS.alias("block_slots")
 
 
+def _version(condition: Any, *columns: Any) -> Any:
+    """A version with its model, and whether a state of it is kept; `columns` come behind."""
+    head = (
+        MODELS, MODELS.c.id.label("model"), _SECRET, VERSIONS.c.version.label("number"),
+        VERSIONS.c.base.label("version_base"), VERSIONS.c.fingerprint, VERSIONS.c.body,
+        STATES.c.model.label("kept_state"),
+    )  # fmt: skip
+    return (
+        select(*head, *columns)
+        .join_from(MODELS, SLOTS, SLOTS.c.slot == MODELS.c.slot)
+        .join(
+            VERSIONS, and_(VERSIONS.c.model == MODELS.c.id, condition, VERSIONS.c.tenant == MODELS.c.tenant)
+        )
+        .outerjoin(STATES, and_(STATES.c.model == MODELS.c.id, STATES.c.version == VERSIONS.c.version))
+        .where(_OWN)
+    )
+
+
 def _one(condition: Any) -> Any:
     """A version with its model, all blocks of that, and their features on the version's base: a row a block."""
     features = and_(
@@ -117,22 +135,14 @@ def _one(condition: Any) -> Any:
         FEATURES.c.fingerprint == VERSIONS.c.fingerprint,
     )
     columns = (
-        MODELS, MODELS.c.id.label("model"), _SECRET, VERSIONS.c.version.label("number"),
-        VERSIONS.c.base.label("version_base"), VERSIONS.c.fingerprint, VERSIONS.c.body,
-        STATES.c.model.label("kept_state"), EXAMPLES.c.block, EXAMPLES.c.labels,
-        _BLOCK_SLOTS.c.secret.label("block_secret"), FEATURES.c.data, FEATURES.c.artifact.label("features_artifact"),
+        EXAMPLES.c.block, EXAMPLES.c.labels, _BLOCK_SLOTS.c.secret.label("block_secret"), FEATURES.c.data,
+        FEATURES.c.artifact.label("features_artifact"),
     )  # fmt: skip
     return (
-        select(*columns)
-        .join_from(MODELS, SLOTS, SLOTS.c.slot == MODELS.c.slot)
-        .join(
-            VERSIONS, and_(VERSIONS.c.model == MODELS.c.id, condition, VERSIONS.c.tenant == MODELS.c.tenant)
-        )
-        .outerjoin(STATES, and_(STATES.c.model == MODELS.c.id, STATES.c.version == VERSIONS.c.version))
+        _version(condition, *columns)
         .outerjoin(EXAMPLES, and_(EXAMPLES.c.model == MODELS.c.id, EXAMPLES.c.tenant == MODELS.c.tenant))
         .outerjoin(_BLOCK_SLOTS, _BLOCK_SLOTS.c.slot == EXAMPLES.c.slot)
         .outerjoin(FEATURES, features)
-        .where(_OWN)
         .order_by(EXAMPLES.c.block)
     )
 
@@ -145,24 +155,15 @@ NEWEST_QUERY, VERSION_QUERY = (
 
 def _quick(condition: Any) -> Any:
     """A version with its model and the rows of features on its base, where everything stands that answering needs."""
-    own = SLOTS.alias("block_slots")
     kept = and_(FEATURES.c.model == MODELS.c.id, FEATURES.c.fingerprint == VERSIONS.c.fingerprint)
     columns = (
-        MODELS, MODELS.c.id.label("model"), _SECRET, VERSIONS.c.version.label("number"),
-        VERSIONS.c.base.label("version_base"), VERSIONS.c.fingerprint, VERSIONS.c.body,
-        STATES.c.model.label("kept_state"), FEATURES.c.block, FEATURES.c.labels, own.c.secret.label("block_secret"),
-        FEATURES.c.solved, FEATURES.c.data, FEATURES.c.artifact.label("features_artifact"),
+        FEATURES.c.block, FEATURES.c.labels, _BLOCK_SLOTS.c.secret.label("block_secret"), FEATURES.c.solved,
+        FEATURES.c.data, FEATURES.c.artifact.label("features_artifact"),
     )  # fmt: skip
     return (
-        select(*columns)
-        .join_from(MODELS, SLOTS, SLOTS.c.slot == MODELS.c.slot)
-        .join(
-            VERSIONS, and_(VERSIONS.c.model == MODELS.c.id, condition, VERSIONS.c.tenant == MODELS.c.tenant)
-        )
-        .outerjoin(STATES, and_(STATES.c.model == MODELS.c.id, STATES.c.version == VERSIONS.c.version))
+        _version(condition, *columns)
         .join(FEATURES, kept)
-        .join(own, own.c.slot == FEATURES.c.slot)
-        .where(_OWN)
+        .join(_BLOCK_SLOTS, _BLOCK_SLOTS.c.slot == FEATURES.c.slot)
         .order_by(FEATURES.c.block)
     )
 

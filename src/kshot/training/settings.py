@@ -31,7 +31,7 @@ class Settings:
         precision: "float32" (the learner's own number type), or "bfloat16": convolutions and matrix products
             in mixed precision where the device has it; weights and their updates keep their type.
         checkpointing: gradient learners of second order compute the activations of their inner steps again in the
-            backward pass instead of keeping them: memory of about one step, half as much time again.
+            backward pass instead of keeping them: memory of about one step, for more time.
     """
 
     steps: int = 1000
