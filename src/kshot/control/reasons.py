@@ -96,7 +96,7 @@ def reasons_picture(reasons: Reasons, names: dict[int, str] | None = None) -> by
     left, *rest = figure.subplots(1, 1 + len(names))
     steps = np.arange(len(reasons.moved))
     left.bar(steps, reasons.moved, color=_OURS)
-    left.set_title("how far each transition moved it")
+    left.set_title("how far each transition moved it", fontsize=9)
     left.set_xlabel("transition, the latest at the right")
     left.set_ylabel("standard deviations")
     for axes, (place, name) in zip(rest, names.items(), strict=True):
@@ -108,7 +108,7 @@ def reasons_picture(reasons: Reasons, names: dict[int, str] | None = None) -> by
         axes.scatter(
             reasons.seen[:, place], reasons.without[:, place], s=14, color=_OURS, label="by the others"
         )
-        axes.set_title(f"change of {name}")
+        axes.set_title(f"change of {name}", fontsize=9)
         axes.set_xlabel("seen")
     rest[0].set_ylabel("predicted")
     rest[0].legend()
