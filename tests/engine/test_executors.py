@@ -127,6 +127,22 @@ class Branching(nn.Module):
         return out if out.item() < 1e9 else 2 * out
 
 
+def test_tasks_of_different_shapes_share_vmap_calls_by_shape() -> None:
+    """A choice measured on equal tasks meets ragged ones later: no warning, the loop's gradient."""
+    generator = torch.Generator().manual_seed(0)
+    tasks = [torch.rand(rows, 3, generator=generator) for rows in (6, 3, 6, 2, 3)]
+    one, other = nn.Linear(3, 1).double(), nn.Linear(3, 1).double()
+    other.load_state_dict(one.state_dict())
+    tasks = [task.double() for task in tasks]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = accumulate(one, lambda x: one(x).tanh().mean(), tasks, executor="vmap", chunk=4)
+    expected = accumulate(other, lambda x: other(x).tanh().mean(), tasks, executor="loop")
+    torch.testing.assert_close(found, expected)
+    for mine, its in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, its.grad)
+
+
 def test_what_vmap_cannot_run_falls_back_with_one_named_warning() -> None:
     net = Branching()
     with pytest.warns(FallbackWarning, match="vmap cannot run this model") as caught:

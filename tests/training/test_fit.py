@@ -287,7 +287,7 @@ def test_a_diverging_run_says_so_and_keeps_the_last_good_checkpoint(tmp_path: An
 # ---- tasks of many shapes
 
 
-@pytest.mark.parametrize("executor", ["auto", "loop"])
+@pytest.mark.parametrize("executor", ["auto", "loop", "vmap"])
 def test_tasks_of_different_ways_and_shots_are_learned(executor: str) -> None:
     ragged = Episodes(pool(range(20)), VariableWayShot(2, 6, max_queries=3, max_support=30))
     mixed = Mixed([ragged, source(), source(shots=2)], [2, 1, 1])

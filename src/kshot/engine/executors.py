@@ -47,7 +47,7 @@ def accumulate(
     Args:
         loss: one task (a tree of tensors) to a scalar, by way of `module`'s parameters.
         executor: "loop" (memory flat in the number of tasks), "threads" (as many as torch has, each with one
-            task at a time), "vmap" (fast for small networks), or "auto": vmap for several equal-shaped tasks
+            task at a time), "vmap" (fast for small networks; tasks of equal shapes share a call), or "auto": vmap for several equal-shaped tasks
             of a module without convolutions, else loop. ":channels_first" or ":channels_last" behind loop and
             threads lays images and weights out so. `choose` finds the fastest by measuring.
         chunk: tasks per vmap call; by default all whose gradients fit into 64 MB, and at least 32.
@@ -127,7 +127,7 @@ def by_threads(module: nn.Module, loss: LossOf, tasks: Sequence[Any]) -> Float[T
 
 
 def by_vmap(module: nn.Module, loss: LossOf, tasks: Sequence[Any], chunk: int) -> Float[Tensor, ""]:
-    """`chunk` equal-shaped tasks at once; memory is that of all of a chunk."""
+    """`chunk` tasks at once, those of equal shapes together; memory is that of all of a chunk."""
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     caller = _Caller(module, loss)
 
@@ -139,9 +139,9 @@ def by_vmap(module: nn.Module, loss: LossOf, tasks: Sequence[Any], chunk: int) -
     slopes = _slopes_inside if _has_norms(module) else _slopes_outside
     sums = {name: torch.zeros_like(p) for name, p in parameters.items()}
     totals = []
-    for start in range(0, len(tasks), chunk):
+    for stacked in _stacks(tasks, chunk):
         detached = {name: p.detach() for name, p in parameters.items()}
-        gradients, total = slopes(one, detached, _stack(tasks[start : start + chunk]))
+        gradients, total = slopes(one, detached, stacked)
         for name, gradient in gradients.items():
             sums[name] += gradient
         totals.append(total)
@@ -192,6 +192,22 @@ def alike(tasks: Sequence[Any]) -> bool:
     if not all(isinstance(leaf, Tensor) for each in leaves for leaf in each):
         return False
     return len({tuple(leaf.shape for leaf in each) for each in leaves}) == 1
+
+
+def _stacks(tasks: Sequence[Any], chunk: int) -> Iterator[Any]:
+    """Up to `chunk` tasks as one tree; where ways or shots differ, one tree for each of their shapes."""
+    for start in range(0, len(tasks), chunk):
+        some = tasks[start : start + chunk]
+        try:
+            yield _stack(some)
+        except (RuntimeError, ValueError):
+            groups: dict[Any, list[Any]] = {}
+            for task in some:
+                leaves, form = tree.tree_flatten(task)
+                groups.setdefault((str(form), *(tuple(leaf.shape) for leaf in leaves)), []).append(task)
+            if len(groups) == 1:
+                raise
+            yield from map(_stack, groups.values())
 
 
 def _stack(tasks: Sequence[Any]) -> Any:
