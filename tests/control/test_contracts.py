@@ -14,12 +14,17 @@ from kshot.control import (
     Bandits,
     CostToGo,
     Dynamics,
+    GoalRooms,
     Guidance,
     MapEncoder,
     PlanningTasks,
+    PointGoals,
     Transitions,
+    World,
     arm_policy,
     draw_family,
+    gradient_policy,
+    recurrent_policy,
 )
 from kshot.learners import Learner
 from kshot.seeds import generator
@@ -29,6 +34,7 @@ from kshot.testing import LEARNER_CHECKS, check_encoder, check_space, check_task
 from kshot.testing.learners import Check
 
 FAMILIES = tuple(draw_family(kind, 8, generator(0, kind), 8) for kind in ("gaps", "maze"))
+ROOM, POINTS = GoalRooms(3, 6), PointGoals(horizon=6)
 MAPS = PlanningTasks(FAMILIES, shots=2, queries=3)
 
 
@@ -44,6 +50,23 @@ class Pulls:
             paid = (torch.rand(count, 1, generator=generator) < 0.5).float()
             parts.append(Examples(torch.cat([left, arms], 1), paid))
         return Task(Numbers(1), *parts, name="pulls")
+
+
+class Steps:
+    """Steps of a small world with the actions of one who acts at random, and others to be told the action of."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def sample(self, generator: torch.Generator) -> Task:
+        """An episode, and the first steps of another."""
+        task = self.world.sample(generator)
+        return Task(
+            task.space,
+            task.collect(None, generator),
+            task.collect(None, generator).take(range(4)),
+            name="steps",
+        )
 
 
 def pushed() -> Transitions:
@@ -62,6 +85,10 @@ MEMBERS: list[tuple[str, Callable[[], Learner], TaskSource]] = [
         lambda: Anchored(encoders.mlp(5, (8,), activation="tanh", mean=[0.0] * 5, std=[1.0] * 5), 2, 1),
         replace(pushed(), told=True),
     ),
+    ("recurrent policy", lambda: recurrent_policy(ROOM, width=8), Steps(ROOM)),
+    ("recurrent policy, real actions", lambda: recurrent_policy(POINTS, width=8), Steps(POINTS)),
+    ("gradient policy", lambda: gradient_policy(ROOM, width=8, episodes=2), Steps(ROOM)),
+    ("gradient policy, real actions", lambda: gradient_policy(POINTS, width=8, episodes=2), Steps(POINTS)),
     ("arm policy", lambda: arm_policy(Bandits(3, 10), width=8), Pulls()),
 ]
 

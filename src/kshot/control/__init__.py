@@ -9,6 +9,7 @@ from kshot.control.cost_to_go import CostPrediction, CostToGo
 from kshot.control.dynamics import Anchored, Dynamics
 from kshot.control.families import KINDS, Family, PlanningTasks, draw_family, planning_dataset
 from kshot.control.gittins import gittins
+from kshot.control.gradient_policy import GradientPolicy, gradient_policy
 from kshot.control.grids import Grid
 from kshot.control.guidance import Guidance
 from kshot.control.living import Lived, Shaking, live
@@ -16,10 +17,14 @@ from kshot.control.maps import MapEncoder
 from kshot.control.mpc import MPC
 from kshot.control.places import GoalRooms, PointGoals, TabularMDPs, dark_room, small_grid
 from kshot.control.planner import PathPlanner, Solved, Trial, choose_weight, path_planner
+from kshot.control.policy_agent import PolicyAgent, act
 from kshot.control.practice import MODELS, Practice, Practised, controlled
+from kshot.control.psrl import psrl
 from kshot.control.reasons import Reasons, why
+from kshot.control.recurrent import RecurrentPolicy, recurrent_policy
 from kshot.control.robots import Fault, Life, Robot, Robots, RobotTask, robot_env
 from kshot.control.search import Route, search
+from kshot.control.seeking import Seeking, best_seeking
 from kshot.control.transitions import Transitions
 from kshot.control.worlds import Step, World, WorldTask, gymnasium_env
 
@@ -27,7 +32,9 @@ register_encoder(MapEncoder)
 register_learner(Anchored)
 register_learner(ArmPolicy)
 register_learner(Dynamics)
+register_learner(GradientPolicy)
 register_learner(Guidance)
+register_learner(RecurrentPolicy)
 
 __all__ = [
     "KINDS",
@@ -45,6 +52,7 @@ __all__ = [
     "Family",
     "Fault",
     "GoalRooms",
+    "GradientPolicy",
     "Grid",
     "Guidance",
     "Life",
@@ -54,14 +62,17 @@ __all__ = [
     "PlanningTasks",
     "Played",
     "PointGoals",
+    "PolicyAgent",
     "Practice",
     "Practised",
     "Reasons",
+    "RecurrentPolicy",
     "Robot",
     "RobotAgent",
     "RobotTask",
     "Robots",
     "Route",
+    "Seeking",
     "Shaking",
     "Solved",
     "Step",
@@ -70,12 +81,15 @@ __all__ = [
     "Trial",
     "World",
     "WorldTask",
+    "act",
     "arm_policy",
+    "best_seeking",
     "choose_weight",
     "controlled",
     "dark_room",
     "draw_family",
     "gittins",
+    "gradient_policy",
     "greedy",
     "gymnasium_env",
     "live",
@@ -83,6 +97,8 @@ __all__ = [
     "path_planner",
     "planning_dataset",
     "play",
+    "psrl",
+    "recurrent_policy",
     "robot_env",
     "search",
     "small_grid",

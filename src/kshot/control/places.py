@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,22 +17,44 @@ WAYS = torch.tensor([[-1, 0], [0, 1], [1, 0], [0, -1], [0, 0]])
 """Up, right, down, left, stay: rows and columns."""
 
 
+class Plan(NamedTuple):
+    """Values [n, 1 + length, states] by steps left of a life, and choices [n, length, states] by steps left after."""
+
+    values: Tensor
+    choices: Tensor
+
+
+def _check_lives(horizon: int, lives: int) -> None:
+    if lives < 1 or horizon % lives:
+        raise SettingError(
+            f"lives is {lives}, horizon {horizon}; the horizon is a multiple of lives, at least 1"
+        )
+
+
+def _left(taken: Tensor, horizon: int, lives: int) -> Tensor:
+    """Shares of the life and of all steps that are left, [n, 2], after steps taken [n, 1]."""
+    length, now = horizon // lives, taken.to(torch.get_default_dtype())
+    return torch.cat([1 - now % length / length, 1 - now / horizon], 1)
+
+
 @dataclass(frozen=True)
 class TabularMDPs(World):
     """Random decision processes of RL^2: rewards N(m, 1) with m ~ N(1, 1), transitions Dirichlet(1), start in state 0.
 
-    Duan et al. (2016). What is seen is the state, one-hot, and the share of the episode that is left.
+    Duan et al. (2016). Every `horizon / lives` steps one is put back to state 0, in the same process. What is seen is
+    the state, one-hot, and the shares of the life and of all steps that are left.
 
     >>> rng = torch.Generator().manual_seed(0)
     >>> world = TabularMDPs(states=3, choices=2, horizon=4)
     >>> hidden = world.hide(2, rng)
     >>> world.observe(world.reset(hidden, rng)).shape, world.optimum(hidden).shape
-    (torch.Size([2, 4]), torch.Size([2]))
+    (torch.Size([2, 5]), torch.Size([2]))
     """
 
     states: int = 10
     choices: int = 5
     horizon: int = 10
+    lives: int = 1
     name: ClassVar[str] = "tabular MDP"
 
     def __post_init__(self) -> None:
@@ -40,10 +62,11 @@ class TabularMDPs(World):
             raise SettingError(
                 f"states is {self.states}, choices {self.choices}, horizon {self.horizon}; give at least 2, 2 and 1"
             )
+        _check_lives(self.horizon, self.lives)
 
     @property
     def observations(self) -> int:
-        return self.states + 1
+        return self.states + 2
 
     @property
     def actions(self) -> Actions:
@@ -65,7 +88,7 @@ class TabularMDPs(World):
         return torch.zeros(len(hidden), 2, dtype=torch.long)
 
     def observe(self, state: Tensor) -> Tensor:
-        left = 1 - state[:, 1:].to(torch.get_default_dtype()) / self.horizon
+        left = _left(state[:, 1:], self.horizon, self.lives)
         return torch.cat([F.one_hot(state[:, 0], self.states).to(left.dtype), left], 1)
 
     def step(self, hidden: Tensor, state: Tensor, action: Tensor, generator: torch.Generator) -> Step:
@@ -73,14 +96,35 @@ class TabularMDPs(World):
         reward = row[:, 0] + torch.randn(len(row), generator=generator)
         to = torch.multinomial(row[:, 1:], 1, generator=generator)
         taken = state[:, 1:] + 1
-        return Step(torch.cat([to, taken], 1), reward, taken[:, 0] >= self.horizon)
+        back = taken % (self.horizon // self.lives) == 0
+        return Step(torch.cat([torch.where(back, 0, to), taken], 1), reward, taken[:, 0] >= self.horizon)
+
+    def place(self, state: Tensor) -> Tensor:
+        """The state's number."""
+        return state[:, 0]
+
+    def told(self, hidden: Tensor, state: Tensor) -> Tensor:
+        """What is still to come for one who knows all, in this life and after it, [n, 2]; mean over steps."""
+        length = self.horizon // self.lives
+        plans = self.plan(hidden)
+        left = length - state[:, 1] % length
+        here = plans.values[torch.arange(len(hidden)), left, state[:, 0]]
+        later = plans.values[:, length, 0]
+        return torch.stack([here / length, later / length], 1)
+
+    def plan(self, hidden: Tensor) -> Plan:
+        """What a life is worth and what to do in it, for one who knows the hidden numbers: backward induction."""
+        value = torch.zeros(hidden.shape[:2], dtype=hidden.dtype)
+        values, choices = [value], []
+        for _ in range(self.horizon // self.lives):
+            value, choice = (hidden[..., 0] + (hidden[..., 1:] @ value[:, None, :, None])[..., 0]).max(2)
+            values.append(value)
+            choices.append(choice)
+        return Plan(torch.stack(values, 1), torch.stack(choices, 1))
 
     def optimum(self, hidden: Tensor) -> Tensor:
-        """Expected return of an episode for one who knows the hidden numbers, [n]: backward induction."""
-        value = torch.zeros(hidden.shape[:2])
-        for _ in range(self.horizon):
-            value = (hidden[..., 0] + (hidden[..., 1:] @ value[:, None, :, None])[..., 0]).amax(2)
-        return value[:, 0]
+        """Expected return of an episode for one who knows the hidden numbers, [n]."""
+        return self.lives * self.plan(hidden).values[:, -1, 0]
 
 
 @dataclass(frozen=True)
@@ -89,7 +133,7 @@ class GoalRooms(World):
 
     Moves are up, right, down, left and stay; walls stop them. Every `horizon / lives` steps one is put back to
     the corner (0, 0), while the goal stays. `dark_room()` and `small_grid()` give the two of the literature. What is
-    seen is the place, one-hot by row and by column, and the share of the life that is left.
+    seen is the place, one-hot by row and by column, and the shares of the life and of all steps that are left.
 
     >>> rng = torch.Generator().manual_seed(0)
     >>> room = dark_room()
@@ -107,11 +151,9 @@ class GoalRooms(World):
     name: ClassVar[str] = "goal room"
 
     def __post_init__(self) -> None:
-        if self.size < 2 or self.horizon < 1 or self.lives < 1 or self.horizon % self.lives:
-            raise SettingError(
-                f"size is {self.size}, horizon {self.horizon}, lives {self.lives}; size is at least 2, and the horizon a "
-                "multiple of lives"
-            )
+        if self.size < 2 or self.horizon < 1:
+            raise SettingError(f"size is {self.size}, horizon {self.horizon}; give at least 2 and 1")
+        _check_lives(self.horizon, self.lives)
         if not 0 <= self.near < self.size:
             raise SettingError(
                 f"near is {self.near}; goals are kept out of a corner smaller than {self.size}"
@@ -119,7 +161,7 @@ class GoalRooms(World):
 
     @property
     def observations(self) -> int:
-        return 2 * self.size + 1
+        return 2 * self.size + 2
 
     @property
     def actions(self) -> Actions:
@@ -143,9 +185,19 @@ class GoalRooms(World):
         return torch.zeros(len(hidden), 3, dtype=torch.long)
 
     def observe(self, state: Tensor) -> Tensor:
-        left = 1 - state[:, 2:].to(torch.get_default_dtype()) / self.horizon
+        left = _left(state[:, 2:], self.horizon, self.lives)
         place = F.one_hot(state[:, :2], self.size).flatten(1).to(left.dtype)
         return torch.cat([place, left], 1)
+
+    def place(self, state: Tensor) -> Tensor:
+        """The cell, row by row."""
+        return state[:, 0] * self.size + state[:, 1]
+
+    def told(self, hidden: Tensor, state: Tensor) -> Tensor:
+        """The goal, one-hot by row and by column, and how far it is, [n, 2 * size + 2]."""
+        goal = F.one_hot(hidden, self.size).flatten(1)
+        away = (hidden - state[:, :2]) / self.size
+        return torch.cat([goal.to(away.dtype), away], 1)
 
     def step(self, hidden: Tensor, state: Tensor, action: Tensor, generator: torch.Generator) -> Step:
         place = (state[:, :2] + WAYS[action]).clamp(0, self.size - 1)
@@ -154,6 +206,12 @@ class GoalRooms(World):
         taken = state[:, 2:] + 1
         back = taken % (self.horizon // self.lives) == 0
         return Step(torch.cat([torch.where(back, 0, place), taken], 1), reward, taken[:, 0] >= self.horizon)
+
+    def optimum(self, hidden: Tensor) -> Tensor:
+        """Return of an episode for one who is told the goal, [n]; for one who is not see `best_seeking`."""
+        length = self.horizon // self.lives
+        far = hidden.sum(1).clamp(min=1, max=length + 1)
+        return self.lives * (self.miss * (far - 1) + length + 1 - far)
 
 
 def dark_room() -> GoalRooms:

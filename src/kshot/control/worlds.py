@@ -70,6 +70,14 @@ class World(ABC):
     def step(self, hidden: Tensor, state: Tensor, action: Tensor, generator: torch.Generator) -> Step:
         """Act in each copy; `action` is [n] whole numbers, or [n, count] real ones."""
 
+    def told(self, hidden: Tensor, state: Tensor) -> Tensor:
+        """What a critic is told in training, and nobody afterwards, [n, ...]: by default the hidden numbers."""
+        return hidden.flatten(1)
+
+    def place(self, state: Tensor) -> Tensor | None:
+        """The number of the place that each copy is at, [n], where places can be counted; None: they cannot."""
+        return None
+
     def limits(self) -> tuple[float, float]:
         """Least and largest number of an observation."""
         return (float("-inf"), float("inf"))
@@ -90,8 +98,10 @@ class World(ABC):
 class WorldTask(InteractiveTask):
     """One task of a world.
 
-    An example is a step: the input is what was seen and the action (one-hot, or as numbers), the target is the
-    reward. A policy takes the observation [1, observations] and gives an action; None acts at random.
+    An example is a step. Where a learner answers with actions, the input is the number of the step, the reward that
+    the action earned, and what was seen, [2 + observations], the target the action. Where it answers with numbers
+    (`Bandits`), the input is what was seen and the action, one-hot, the target the reward.
+    A policy takes the observation [1, observations] and gives an action; None acts at random.
     """
 
     world: World = field(kw_only=True)
@@ -100,7 +110,11 @@ class WorldTask(InteractiveTask):
     def collect(self, policy: Policy | None, generator: torch.Generator) -> Examples:
         """The steps of one episode."""
         steps = self._episode(policy, generator)
-        inputs = [torch.cat([seen, _one_hot(action, self.world.actions)], 1) for seen, action, _ in steps]
+        if isinstance(self.space, Actions):
+            times = range(len(steps))
+            rows = [step_input(time, paid, seen) for time, (seen, _, paid) in zip(times, steps, strict=True)]
+            return Examples(torch.cat(rows), torch.cat([action for _, action, _ in steps]))
+        inputs = [torch.cat([seen, one_hot(action, self.world.actions)], 1) for seen, action, _ in steps]
         return Examples(torch.cat(inputs), torch.cat([reward for *_, reward in steps]).unsqueeze(1))
 
     def score(self, policy: Policy, generator: torch.Generator) -> float:
@@ -122,6 +136,15 @@ class WorldTask(InteractiveTask):
             if bool(done):
                 break
         return steps
+
+
+def step_input(time: int | Tensor, paid: Tensor, seen: Tensor) -> Tensor:
+    """The input of steps, [n, 2 + observations]: number of the step, what the action earned [n], what was seen.
+
+    With the number inside, examples may be given in any order.
+    """
+    when = torch.as_tensor(time, dtype=seen.dtype).expand(len(seen))
+    return torch.cat([when[:, None], paid.to(seen.dtype)[:, None], seen], 1)
 
 
 def random_actions(world: World, count: int, generator: torch.Generator) -> Tensor:
@@ -153,7 +176,8 @@ def as_action(given: Any, space: Actions) -> Tensor:
     return found
 
 
-def _one_hot(action: Tensor, space: Actions) -> Tensor:
+def one_hot(action: Tensor, space: Actions) -> Tensor:
+    """Actions as numbers: one-hot, or as they are, [n, count]."""
     if space.continuous:
         return action
     return torch.nn.functional.one_hot(action, space.count).to(torch.get_default_dtype())
