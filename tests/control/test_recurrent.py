@@ -23,7 +23,7 @@ def trained() -> RecurrentPolicy:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         start = recurrent_policy(ROOM, width=16, entropy=0.05)
-    run = kshot.fit(start, ROOM, steps=70, meta_batch=48, rate=0.01, warmup=5, clip=1.0, progress=False)
+    run = kshot.fit(start, ROOM, steps=150, meta_batch=32, rate=0.02, warmup=5, clip=1.0, progress=False)
     return cast(RecurrentPolicy, run.learner)
 
 

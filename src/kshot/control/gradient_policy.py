@@ -213,14 +213,12 @@ class GradientPolicy(Learner):
         going = weights["b0"].new_ones(count * each)
         for _ in range(self.horizon):
             seen = world.observe(state).to(going)
-            outputs = self.outputs(weights, seen.unflatten(0, (count, each)))
+            outputs = self.outputs(weights, seen.reshape(count, each, -1))
             action = self._drawn(outputs, rng)
             state, reward, done = world.step(copies, state, action, rng)
             rows.append((seen, action, reward.to(going), going))
             going = going * (~done).to(going)
-        return Episodes(
-            *(torch.stack(c).unflatten(1, (count, each)).movedim(1, 0) for c in zip(*rows, strict=True))
-        )
+        return Episodes(*(_by_task(torch.stack(column), count) for column in zip(*rows, strict=True)))
 
     def _drawn(self, outputs: Tensor | Gaussian, rng: torch.Generator) -> Tensor:
         if isinstance(outputs, Gaussian):
@@ -270,6 +268,11 @@ def _constant(weights: Weights) -> Weights:
     return {name: value.detach() for name, value in weights.items()}
 
 
+def _by_task(rows: Tensor, count: int) -> Tensor:
+    """[steps, n * episodes, ...] as [n, steps, episodes, ...]."""
+    return rows.reshape(rows.shape[0], count, -1, *rows.shape[2:]).movedim(1, 0)
+
+
 def _fitted(lived: Episodes, to_go: Tensor) -> Tensor:
     """A baseline for each task: the return to go as a linear function of what is seen, its square, and time."""
     steps = to_go.shape[-2]
@@ -280,7 +283,7 @@ def _fitted(lived: Episodes, to_go: Tensor) -> Tensor:
     matrix = weighted.transpose(-1, -2) @ x + 1e-3 * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
     right = weighted.transpose(-1, -2) @ to_go.flatten(-2).unsqueeze(-1).double()
     fitted: Tensor = (x @ torch.linalg.solve(matrix, right)).squeeze(-1).to(to_go)
-    return fitted.unflatten(-1, to_go.shape[-2:])
+    return fitted.reshape(to_go.shape)
 
 
 def gradient_policy(world: World, **settings: Any) -> GradientPolicy:

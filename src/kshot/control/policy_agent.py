@@ -24,7 +24,7 @@ from kshot.learners import Adapted, Learner, save_learner
 from kshot.seeds import drawing, generator
 from kshot.tasks import Examples
 from kshot.tasks.spaces.numbers import Gaussian
-from kshot.training import fit
+from kshot.training.fit import fit
 
 LEARNERS = (ArmPolicy, RecurrentPolicy, GradientPolicy)
 
@@ -75,7 +75,8 @@ class PolicyAgent:
             "folder": folder,
             **settings,
         }
-        self._take(fit(self.learner or self._fresh(), self.world, steps=updates, **chosen).learner)
+        start = self._fresh() if self.learner is None else self.learner
+        self._take(fit(start, self.world, steps=updates, **chosen).learner)
         return self
 
     def predict(

@@ -23,6 +23,9 @@ from kshot.tasks import Examples, InteractiveTask
 from kshot.tasks.spaces import Actions, OutputSpace
 from kshot.tasks.spaces.numbers import Gaussian
 
+CLOCK = 7
+"""Hands of the clock that is read with every step: sines and cosines of the step's number, periods 4, 8, ... steps."""
+
 
 class Lived(NamedTuple):
     """Episodes of n tasks side by side: what the memory read [steps, n, ...], what the critic was told, actions,
@@ -77,7 +80,8 @@ class RecurrentPolicy(Learner):
         self.told, self.width = whole("told", told, 0), whole("width", width)
         self.entropy, self.decay, self.novelty, self.greedy = entropy, decay, novelty, greedy
         count = self.space.count
-        self.first = nn.Sequential(nn.Linear(encoder.features - 1 + count, self.width), nn.ReLU())
+        read = encoder.features - 1 + count + 2 * CLOCK
+        self.first = nn.Sequential(nn.Linear(read, self.width), nn.ReLU())
         self.memory = nn.GRU(self.width, self.width)
         self.actor = nn.Sequential(
             nn.Linear(2 * self.width, self.width), nn.ReLU(), nn.Linear(self.width, count)
@@ -110,15 +114,21 @@ class RecurrentPolicy(Learner):
         acts = one_hot(support.targets[order], self.space).to(seen)
         last = torch.cat([acts, paid], 1)
         if not len(last):  # nothing was lived yet
-            return {"memory": last.new_zeros(self.width), "last": last.new_zeros(last.shape[1])}
+            return {
+                "memory": last.new_zeros(self.width),
+                "last": last.new_zeros(last.shape[1]),
+                "next": last.new_zeros(1),
+            }
         before = torch.cat([torch.zeros_like(last[:1]), last[:-1]])
-        _, memory = self.memory(self.first(torch.cat([seen, before], 1))[:, None])
-        return {"memory": memory[0, 0], "last": last[-1]}
+        times = support.inputs[order, 0]
+        _, memory = self.memory(self.first(torch.cat([seen, before, _clock(times)], 1))[:, None])
+        return {"memory": memory[0, 0], "last": last[-1], "next": times[-1:] + 1}
 
     def respond(self, state: dict[str, Tensor], inputs: Tensor, space: OutputSpace) -> Tensor | Gaussian:
         """Scores of actions, or their Gaussian, for each observation as if it came next."""
         last, memory = (state[name].expand(len(inputs), -1) for name in ("last", "memory"))
-        read = self.first(torch.cat([inputs[:, 2:], last], 1))
+        time = state["next"].expand(len(inputs))
+        read = self.first(torch.cat([inputs[:, 2:], last, _clock(time)], 1))
         after, _ = self.memory(read[None], memory[None].contiguous())
         return self._outputs(torch.cat([read, after[0]], 1))
 
@@ -137,13 +147,14 @@ class RecurrentPolicy(Learner):
     def live(self, world: World, hidden: Tensor, rng: torch.Generator, *, greedy: bool = False) -> Lived:
         """An episode in each task from an empty memory, all side by side."""
         count, size = len(hidden), self.space.count
-        weight = self.actor[0].weight
+        weight = next(self.actor.parameters())
         last, memory = weight.new_zeros(count, size + 1), weight.new_zeros(1, count, self.width)
         state, going = world.reset(hidden, rng), weight.new_ones(count)
         seen = _Places(world, state)
         rows: list[tuple[Tensor, ...]] = []
-        for _ in range(world.horizon):
-            read = torch.cat([world.observe(state).to(weight), last], 1)
+        for time in range(world.horizon):
+            clock = _clock(weight.new_full((count,), float(time)))
+            read = torch.cat([world.observe(state).to(weight), last, clock], 1)
             first = self.first(read)[None]
             after, memory = self.memory(first, memory)
             action = self._act(self._outputs(torch.cat([first[0], after[0]], 1)), rng, greedy)
@@ -198,6 +209,14 @@ class RecurrentPolicy(Learner):
 
     def _worlds(self, tasks: Sequence[InteractiveTask]) -> tuple[World, Tensor]:
         return one_world(tasks, self.space, self.encoder.features - 2)
+
+
+def _clock(time: Tensor) -> Tensor:
+    """Numbers of steps [n] as hands of a clock, [n, 2 * CLOCK]. Vaswani et al. (2017), "Attention is all you need"."""
+    turns = time[:, None] * (
+        2 * torch.pi / 2 ** torch.arange(2, 2 + CLOCK, dtype=time.dtype, device=time.device)
+    )
+    return torch.cat([turns.sin(), turns.cos()], 1)
 
 
 class _Places:
