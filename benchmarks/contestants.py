@@ -5,8 +5,8 @@
 Lines in: {"case": {...}} or {"step": 1}. Lines out: {"gradient": [...]} after a case (in float64, of the first
 meta-update), {"seconds": ...} after a step (float32; a whole meta-update with Adam). Each library runs in its own
 process so that none inherits another's settings: kshot's `fit` tells the C library to keep freed memory, and peers as
-shipped do not. ":channels_last" behind a peer's name gives it that order of memory; ":as fit" gives it that order
-and kept memory too, all that its user could copy without changing its code.
+shipped do not. ":channels_last" behind a peer's name gives it that order of memory; ":as fit" gives it that order,
+kept memory and a fused Adam too, all that its user could copy without changing its code.
 """
 
 from __future__ import annotations
@@ -106,6 +106,9 @@ def judge(case: Case) -> Callable[[Tensor, Tensor], Tensor]:
 class Contestant:
     """A model, its optimizer, and `accumulate`: the mean meta-gradient of the tasks into `.grad`."""
 
+    fused = False
+    """Does Adam step through all parameters in one kernel? `kshot.fit` asks for it; who takes the default does not."""
+
     def __init__(self, case: Case, dtype: torch.dtype, last: bool) -> None:
         self.case, self.judge = case, judge(case)
         self.rate = 0.01 if case["kind"] == "sinusoid" else 0.4
@@ -116,7 +119,7 @@ class Contestant:
             self.model.to(memory_format=torch.channels_last)
             self.tasks = [tuple(t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for t in task)
                           for task in self.tasks]  # fmt: skip
-        self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-3)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-3, fused=self.fused)
 
     def made(self, net: nn.Module) -> nn.Module:
         return net
@@ -204,6 +207,7 @@ class Kshot(Contestant):
     """What `kshot.fit` does in an update, with the executor that it chooses."""
 
     executor = "loop"
+    fused = True
 
     def made(self, net: nn.Module) -> nn.Module:
         import kshot
@@ -416,6 +420,7 @@ def built(name: str, case: Case, dtype: torch.dtype) -> Any:
         from kshot.training.memory import keep_freed_memory
 
         keep_freed_memory()
+        Contestant.fused = True
     maker = OTHERS.get((library, case["kind"]), MAKERS[library])
     return maker(case, dtype, bool(extra))
 

@@ -7,7 +7,7 @@ python -m benchmarks.engine --quick --check    at most 3 minutes, one ratio a li
 
 A ratio is a peer's time over kshot's: above 1 kshot is faster. Its interval is that of the median over rounds (order
 statistics, at least 95 %). Differences under 15 % are ties. Every library runs in its own process; "as fit" gives a
-peer the order of memory and the allocator's setting that kshot's `fit` uses.
+peer the order of memory, the allocator's setting and the fused Adam that kshot's `fit` uses.
 """
 
 from __future__ import annotations

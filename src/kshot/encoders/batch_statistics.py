@@ -27,8 +27,8 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-_FORWARD = torch.ops.aten.native_batch_norm
-_BACKWARD = torch.ops.aten.native_batch_norm_backward
+_FORWARD = torch.ops.aten.native_batch_norm.default
+_BACKWARD = torch.ops.aten.native_batch_norm_backward.default
 
 
 def batch_norm(
@@ -52,60 +52,56 @@ class _Normalised(Function):
     """y, and the statistics that its derivatives need."""
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         y, mean, r = _FORWARD(x, weight, bias, None, None, True, 0.0, eps)
-        return y, mean, r
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, weight, _, ctx.eps = inputs
-        _, mean, r = output
+        ctx.eps = eps
         ctx.mark_non_differentiable(mean, r)
         ctx.save_for_backward(x, weight, mean, r)
+        return y, mean, r
 
     @staticmethod
     def backward(ctx: Any, g: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, r = ctx.saved_tensors
-        return (*_Gradient.apply(_laid_out_like(g, x), x, weight, mean, r, ctx.eps), None)
+        return (*Gradient.apply(laid_out_like(g, x), x, weight, mean, r, ctx.eps), None)
 
 
-class _Gradient(Function):
+class Gradient(Function):
     """gx, gw, gb."""
 
     @staticmethod
     def forward(
-        g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, eps: float
+        ctx: Any, g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         gx, gw, gb = _BACKWARD(g, x, weight, None, None, mean, r, True, eps, [True, True, True])
+        ctx.eps = eps
+        ctx.save_for_backward(g, x, weight, mean, r, gw, gb)
         return gx, gw, gb
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        g, x, weight, mean, r, ctx.eps = inputs
-        ctx.save_for_backward(g, x, weight, mean, r, output[1], output[2])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, v: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor | None, ...]:
         g, x, w, mean, r, gw, gb = ctx.saved_tensors
-        v, count = _laid_out_like(v, x), x.numel() // x.shape[1]
+        v, count = laid_out_like(v, x), x.numel() // x.shape[1]
         own, sum_vx, sum_v = _BACKWARD(v, x, w, None, None, mean, r, True, ctx.eps, [True, True, True])
-        q = _channel_sums(v, g) - (sum_v * gb + sum_vx * gw) / count
+        q = channel_sums(v, g) - (sum_v * gb + sum_vx * gw) / count
         k, mean_gx, mean_vx = w * r, gw / count, sum_vx / count
-        by_g = own.addcmul_(x, _column(a * r)).add_(_column(b - a * r * mean))
+        by_g = own.addcmul_(x, column(a * r)).add_(column(b - a * r * mean))
         mean_h = a * gb / count - k * (sum_v * mean_gx + gb * mean_vx) / count
         mean_hx = a * mean_gx - 2 * k * mean_vx * mean_gx
         slope = -r * (r * mean_hx + k * r * q / count)  # of x; x^ = (x - mean) r
-        by_x = torch.addcmul(_column(-r * mean_h - slope * mean), x, _column(slope))
-        by_x.addcmul_(v, _column(-k * mean_gx * r)).addcmul_(g, _column((a - k * mean_vx) * r))
+        by_x = torch.addcmul(column(-r * mean_h - slope * mean), x, column(slope))
+        by_x.addcmul_(v, column(-k * mean_gx * r)).addcmul_(g, column((a - k * mean_vx) * r))
         return by_g, by_x, r * q, None, None, None
 
 
-def _column(values: Float[Tensor, " c"]) -> Float[Tensor, "1 c 1 1"]:
+def column(values: Float[Tensor, " c"]) -> Float[Tensor, "1 c 1 1"]:
+    """One number a channel, to be spread over images."""
     return values.view(1, -1, 1, 1)
 
 
-def _laid_out_like(value: Tensor, x: Tensor) -> Tensor:
+def laid_out_like(value: Tensor, x: Tensor) -> Tensor:
     """torch's kernels are several times slower where their inputs lie in memory in different orders."""
     if value.stride() == x.stride():
         return value
@@ -113,9 +109,11 @@ def _laid_out_like(value: Tensor, x: Tensor) -> Tensor:
     return value.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
-def _channel_sums(v: Float[Tensor, "n c h w"], g: Float[Tensor, "n c h w"]) -> Float[Tensor, " c"]:
-    """Sums of v g over all but the channels; with channels last as a product of matrices, which is fast there."""
-    product = v * g
+def channel_sums(
+    v: Float[Tensor, "n c h w"], g: Float[Tensor, "n c h w"] | None = None
+) -> Float[Tensor, " c"]:
+    """Sums of v, or of v g, over all but the channels; with channels last as a product of matrices, fast there."""
+    product = v if g is None else v * g
     if product.is_contiguous():
         return product.sum((0, 2, 3))
     rows = product.permute(0, 2, 3, 1).reshape(-1, product.shape[1])

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from kshot.encoders.convolution import Conv2d
 from kshot.encoders.images import ImageEncoder
-from kshot.encoders.norms import check_norm, norm_layer
+from kshot.encoders.norms import BatchNorm2d, check_norm, norm_layer
 from kshot.encoders.sizes import whole
 from kshot.errors import SettingError
 
@@ -61,7 +63,7 @@ class Conv4(ImageEncoder):
             )
         self.width, self.norm, self.blocks = width, norm, blocks
         widths = [self.channels] + [width] * blocks
-        self.layers = nn.Sequential(*[_block(widths[i], width, norm) for i in range(blocks)])
+        self.layers = nn.Sequential(*[_Block(widths[i], width, norm) for i in range(blocks)])
         self.layers.to(memory_format=torch.channels_last)  # 1.2 to 1.6 times as fast on a CPU
         self.features = width * side * side
 
@@ -75,6 +77,28 @@ class Conv4(ImageEncoder):
         return out.flatten(1)
 
 
-def _block(inputs: int, width: int, norm: str) -> nn.Sequential:
-    convolution = nn.Conv2d(inputs, width, 3, padding=1)
-    return nn.Sequential(convolution, norm_layer(norm, width), nn.MaxPool2d(2), nn.ReLU())
+class _Block(nn.Sequential):
+    """Convolution, norm, pooling, ReLU; the last three as one function where that is the same and faster."""
+
+    def __init__(self, inputs: int, width: int, norm: str) -> None:
+        super().__init__(
+            Conv2d(inputs, width, 3, padding=1), norm_layer(norm, width), nn.MaxPool2d(2), nn.ReLU()
+        )
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h//2 w//2"]:
+        convolution, norm, *rest = self
+        if not isinstance(norm, BatchNorm2d) or any(_watched(part) for part in (norm, *rest)):
+            out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return out
+        if norm.takes_batch_mean() and isinstance(convolution, Conv2d) and not _watched(convolution):
+            x = convolution.without_bias(x)  # the mean takes a bias away again
+        else:
+            x = convolution(x)
+        pooled = norm.pooled(x)
+        if pooled is None:
+            pooled = functional.relu(functional.max_pool2d(norm(x), 2))
+        return pooled
+
+
+def _watched(part: nn.Module) -> bool:
+    return bool(part._forward_hooks or part._forward_pre_hooks)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from kshot.encoders.batch_statistics import batch_norm
+from kshot.encoders.pooled_norm import batch_norm_pool_relu, can_fuse
 from kshot.errors import SettingError
 
 if TYPE_CHECKING:
@@ -82,6 +83,29 @@ class BatchNorm2d(nn.BatchNorm2d):
             mean, variance = _moments(x, policy.weights)
             policy.kept.append((mean, variance))
         return _affine(x, mean, variance, self)
+
+    def takes_batch_mean(self) -> bool:
+        """Is the mean of the batch at hand taken away and forgotten, so that adding a constant before changes nothing?"""
+        return _THREAD.policy.name == "batch"
+
+    def pooled(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h//2 w//2"] | None:
+        """Norm, max-pooling 2 x 2 and ReLU at once; None where the three have to be called one after the other."""
+        policy = _THREAD.policy
+        running = None
+        if policy.name == "module":
+            if not self.training or self.momentum is None or self.running_mean is None:
+                return None
+            assert self.running_var is not None
+            running = (self.running_mean, self.running_var, self.momentum)
+        if (
+            policy.name not in ("batch", "module")
+            or policy.weights is not None
+            or not can_fuse(x, self.weight)
+        ):
+            return None
+        if running is not None and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        return batch_norm_pool_relu(x, self.weight, self.bias, self.eps, running)
 
 
 def _moments(x: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:

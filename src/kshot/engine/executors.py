@@ -200,7 +200,7 @@ def _stacks(tasks: Sequence[Any], chunk: int) -> Iterator[Any]:
         some = tasks[start : start + chunk]
         try:
             yield _stack(some)
-        except (RuntimeError, ValueError):
+        except (RuntimeError, ValueError, TypeError):
             groups: dict[Any, list[Any]] = {}
             for task in some:
                 leaves, form = tree.tree_flatten(task)
@@ -211,6 +211,9 @@ def _stacks(tasks: Sequence[Any], chunk: int) -> Iterator[Any]:
 
 
 def _stack(tasks: Sequence[Any]) -> Any:
+    first = tasks[0]
+    if type(first) is tuple and all(isinstance(leaf, Tensor) for leaf in first):  # most tasks; far less to look at
+        return tuple(torch.stack(leaves) for leaves in zip(*tasks, strict=True))
     return tree.tree_map(lambda *leaves: torch.stack(leaves), *tasks)
 
 

@@ -90,7 +90,7 @@ class Training:
         self.ranks = Ranks.here(trained[0].device)
         self.ranks.check(self.settings.meta_batch)
         self.optimizer = torch.optim.AdamW(
-            trained, self.settings.rate, weight_decay=self.settings.weight_decay
+            trained, self.settings.rate, weight_decay=self.settings.weight_decay, fused=True
         )
         self.rng = generator(self.settings.seed, "fit")
 

@@ -37,7 +37,8 @@ def choose_executor(learner: Learner, tasks: list[Task], precision: str) -> Choi
 
 
 def _uniform(tasks: list[Task]) -> bool:
-    return all(_alike(task.space, tasks[0].space) and _regular(task) for task in tasks)
+    space = tasks[0].space
+    return all((task.space is space or _alike(task.space, space)) and _regular(task) for task in tasks)
 
 
 def _loss_of(tasks: list[Task]) -> Callable[[Learner], Callable[[Any], Tensor]]:
