@@ -212,7 +212,9 @@ def _stacks(tasks: Sequence[Any], chunk: int) -> Iterator[Any]:
 
 def _stack(tasks: Sequence[Any]) -> Any:
     first = tasks[0]
-    if type(first) is tuple and all(isinstance(leaf, Tensor) for leaf in first):  # most tasks; far less to look at
+    if type(first) is tuple and all(
+        isinstance(leaf, Tensor) for leaf in first
+    ):  # most tasks; far less to look at
         return tuple(torch.stack(leaves) for leaves in zip(*tasks, strict=True))
     return tree.tree_map(lambda *leaves: torch.stack(leaves), *tasks)
 
