@@ -19,8 +19,9 @@ import kshot
 from kshot.learners import Adapted, Learner
 from kshot.learners.records import fingerprint
 from kshot.seeds import generator
+from kshot.serving.sheets import Kept
 from kshot.serving.store import Block, Store, Version
-from kshot.serving.tasks import kept_solved
+from kshot.serving.tasks import kept_of
 from kshot.tasks.spaces import Classes
 
 BASE, SPEC = "texts", "hash:ngram?dim=384"
@@ -126,14 +127,14 @@ def fill(
 
 def _task(
     learner: Learner, number: int, mark: str, texts: list[str], features: Any, own: Any
-) -> tuple[Version, Block]:
+) -> tuple[Version, Block, Kept | None]:
     labels = [f"intent {number % 97} {k % WAYS}" for k in range(EXAMPLES)]
     space = Classes.of(labels)
     version = Version(model_name(number), 1, BASE, mark, json.dumps(space.to_json()), tuple(range(EXAMPLES)))
     held = [texts[k] for k in own.tolist()]
     ids = tuple(f"e{k}" for k in range(EXAMPLES))
     task = Adapted.of_embedded(learner, space, held, labels, ids, features[own].float())
-    return version, Block(version.numbers, labels, held, features[own], kept_solved(task))
+    return version, Block(version.numbers, labels, held, features[own]), kept_of(task)
 
 
 def main() -> None:

@@ -83,7 +83,7 @@ class Postgres:
     def _run(self, program: str, *words: str) -> None:
         done = subprocess.run(
             [str(self.bin / program), *words], cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            timeout=60, env={"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC"}, **self._as,  # type: ignore[arg-type]
+            timeout=900, env={"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC"}, **self._as,  # type: ignore[arg-type]
         )  # fmt: skip
         assert done.returncode == 0, done.stderr.decode()
 

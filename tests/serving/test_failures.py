@@ -151,7 +151,7 @@ def test_a_full_disk_answers_507_and_predictions_go_on(small_disk: Path) -> None
 
 
 BLOBS = (
-    ("data", "features", "model"), ("labels", "features", "model"), ("solved", "features", "model"),
+    ("data", "features", "model"), ("sheet", "features", "model"),
     ("labels", "examples", "model"), ("inputs", "examples", "model"), ("body", "versions", "model"),
     ("about", "models", "id"),
 )  # fmt: skip
@@ -421,14 +421,16 @@ def test_a_restarting_postgres_is_waited_for_or_told(postgres: Postgres) -> None
 
     thread = threading.Thread(target=teach)
     thread.start()
-    time.sleep(0.1)
-    postgres.stop("immediate")
-    with suppress(Busy):
-        service.predict("a", model, [[5.0, 5.0]])
-    postgres.start()
-    time.sleep(0.3)
-    stop.set()
-    thread.join()
+    try:
+        time.sleep(0.1)
+        postgres.stop("immediate")
+        with suppress(Busy):
+            service.predict("a", model, [[5.0, 5.0]])
+        postgres.start()
+        time.sleep(0.3)
+    finally:
+        stop.set()
+        thread.join()
     assert service.teach("a", "rows", THREE)["version"] == 1
     for name in made:
         assert service.predict("a", name, [[5.0, 5.0]])["predictions"][0]["label"] == "z"

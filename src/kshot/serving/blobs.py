@@ -35,7 +35,7 @@ class Blobs:
         rows = {"examples": {"model": model, "block": number, "tenant": tenant, "labels": labels, "inputs": data, "artifact": artifact}}  # fmt: skip
         if block.features is not None:
             rows["features"] = self.features_row(
-                key, tenant, model, number, fingerprint, block.numbers, block.features, labels
+                key, tenant, model, number, fingerprint, block.numbers, block.features
             )
         return rows
 
@@ -48,14 +48,13 @@ class Blobs:
         fingerprint: str,
         numbers: Sequence[int],
         features: Tensor,
-        labels: bytes,
     ) -> dict[str, Any]:
-        """The row of a block's features on one base; `labels` are the block's, sealed. The slot is not in it yet."""
+        """The row of a block's features on one base, without a sheet. The slot is not in it yet."""
         packed = packing.pack_features(numbers, features)
         data, artifact = self.placed(seal(key, packed, "features", model, number, fingerprint, squeeze=False))
         return {
-            "model": model, "block": number, "fingerprint": fingerprint, "tenant": tenant, "labels": labels,
-            "solved": None, "data": data, "artifact": artifact,
+            "model": model, "block": number, "fingerprint": fingerprint, "tenant": tenant, "sheet": None,
+            "data": data, "artifact": artifact,
         }  # fmt: skip
 
     def placed(self, sealed: bytes) -> tuple[bytes | None, str | None]:

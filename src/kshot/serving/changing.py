@@ -13,7 +13,7 @@ from kshot.serving.faults import Conflict, NotFound
 from kshot.serving.inputs import label_of
 from kshot.serving.solving import Solving, digest, features_of, matching, may_be_golden
 from kshot.serving.store import Block, Stored
-from kshot.serving.tasks import Embedded, joined, kept_solved, rounded, taken
+from kshot.serving.tasks import Embedded, joined, rounded, taken
 
 Changed = tuple[Adapted, Block | None, Sequence[int]]
 """A task, the examples that are new to the store, and the numbers of all its golden ones."""
@@ -70,7 +70,7 @@ class Changing(Solving):
             )
             guards = [*before.version.golden, *(fresh[p] for p in may_be_golden(task, labels, golden))]
             own = features_of(learner, embedded)
-            return task, Block(tuple(fresh), labels, list(read), own, kept_solved(task)), guards
+            return task, Block(tuple(fresh), labels, list(read), own), guards
 
         return self._changed(tenant, model, match, change, mark)
 
@@ -145,7 +145,7 @@ class Changing(Solving):
             own = taken(held.embedded, moved)
             return task, Block(
                 tuple(numbers[p] for p in moved), [labels[p] for p in moved], [held.inputs[p] for p in moved],
-                features_of(held.learner, own), kept_solved(task),
+                features_of(held.learner, own),
             ), before.version.golden  # fmt: skip
 
         return self._changed(tenant, model, match, change, mark)

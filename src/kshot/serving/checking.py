@@ -9,7 +9,7 @@ from sqlalchemy import Row, Select, select
 from kshot.errors import KshotError
 from kshot.serving.blobs import Blobs
 from kshot.serving.faults import Corrupt
-from kshot.serving.rows import INPUTS_QUERY, MODELS_QUERY, about_of, unseal_body, versions_query
+from kshot.serving.rows import INPUTS_QUERY, MODELS_QUERY, about_of, sheet_place, unseal_body, versions_query
 from kshot.serving.schema import FEATURES, MODELS, STATES
 from kshot.serving.sealing import unseal
 
@@ -66,10 +66,8 @@ class Checking(Blobs):
     def _cached(self, top: Row[Any], owner: Row[Any], row: Row[Any]) -> None:
         """Everything in a row of features."""
         self.cached(owner, row)
-        if row.labels is not None:
-            unseal(owner.secret, row.labels, "labels", row.model, row.block, row.tenant)
-        if row.solved is not None:
-            unseal(top.secret, row.solved, "solved", row.model, row.block, row.fingerprint)
+        if row.sheet is not None:
+            unseal(top.secret, row.sheet, *sheet_place(row.tenant, row.model, row.block, row.fingerprint))
         if row.slot not in (None, owner.slot):
             raise Corrupt(f"features of block {row.block} name another key than its examples; drop features")
 

@@ -95,7 +95,7 @@ class Rewrite:
         self.connection.execute(
             update(MODELS).where(MODELS.c.id == self.model).values(slot=slot, about=about)
         )
-        self.connection.execute(update(FEATURES).where(FEATURES.c.model == self.model).values(solved=None))
+        self.connection.execute(update(FEATURES).where(FEATURES.c.model == self.model).values(sheet=None))
         self.connection.execute(
             delete(ANSWERS).where(ANSWERS.c.tenant == self.tenant, ANSWERS.c.model == self.model)
         )
@@ -137,13 +137,11 @@ class Rewrite:
         made = self.store.block_rows(key, self.tenant, self.model, row.block, rest, "")["examples"]
         slot = new_slot(self.connection, key)
         self.connection.execute(insert(EXAMPLES).values(slot=slot, **made))
-        kept = [less for f in features if (less := self._less(row, f, keep, key, made["labels"])) is not None]
+        kept = [less for f in features if (less := self._less(row, f, keep, key)) is not None]
         if kept:
             self.connection.execute(insert(FEATURES), [{**less, "slot": slot} for less in kept])
 
-    def _less(
-        self, row: Row[Any], features: Row[Any], keep: set[int], key: bytes, labels: bytes
-    ) -> dict[str, Any] | None:
+    def _less(self, row: Row[Any], features: Row[Any], keep: set[int], key: bytes) -> dict[str, Any] | None:
         """The row of a block's features without those of forgotten examples, under its new key."""
         numbers, values = self.store.cached(row, features)
         places = [place for place, n in enumerate(numbers) if n in keep]
@@ -151,7 +149,7 @@ class Rewrite:
             return None
         own = [numbers[p] for p in places]
         where = (self.tenant, self.model, row.block, features.fingerprint)
-        return self.store.features_row(key, *where, own, values[places], labels)
+        return self.store.features_row(key, *where, own, values[places])
 
 
 def destroy(connection: Connection, slots: Collection[int]) -> None:

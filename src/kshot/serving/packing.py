@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -23,15 +22,12 @@ class Block(NamedTuple):
         numbers: their numbers in the model, rising; labels: as JSON values.
         inputs: as the encoder read them: JSON values or tensors.
         features: float16 [n, ...]; None: not kept.
-        solved: what adapting to these and all earlier examples computed, as far as it is worth keeping beside
-            features: small float32 tensors by name; None: nothing.
     """
 
     numbers: tuple[int, ...]
     labels: list[Any]
     inputs: list[Any]
     features: Tensor | None = None
-    solved: Mapping[str, Tensor] | None = None
 
     def only(self, keep: set[int]) -> Block:
         """Those with these numbers."""
@@ -57,6 +53,7 @@ def numbers_to_text(numbers: Sequence[int]) -> str:
     return ",".join(f"{a}-{b}" if a != b else str(a) for a, b in parts)
 
 
+@lru_cache(1024)
 def text_to_numbers(text: str) -> tuple[int, ...]:
     """The inverse of `numbers_to_text`.
 
@@ -129,33 +126,3 @@ def unpack_features(data: bytes) -> tuple[tuple[int, ...], Tensor]:
     if not body:
         return numbers, torch.zeros(shape, dtype=torch.float16)
     return numbers, torch.frombuffer(body, dtype=torch.float16).reshape(shape)
-
-
-def pack_solved(solved: Mapping[str, Tensor]) -> bytes:
-    """Small float32 tensors by name: names and shapes, then the values.
-
-    >>> back = unpack_solved(pack_solved({"dual": torch.ones(2, 3), "scale": torch.ones(1)}))
-    >>> back["dual"].shape
-    torch.Size([2, 3])
-    """
-    named = json.dumps({name: list(t.shape) for name, t in solved.items()}, separators=(",", ":")).encode()
-    parts = [tensor.detach().cpu().contiguous().numpy().tobytes() for tensor in solved.values()]
-    return struct.pack("<H", len(named)) + named + b"".join(parts)
-
-
-def unpack_solved(data: bytes) -> dict[str, Tensor]:
-    """The tensors."""
-    (length,) = struct.unpack_from("<H", data)
-    names, shapes, sizes = _layout(data[2 : 2 + length])
-    values = torch.frombuffer(bytearray(memoryview(data)[2 + length :]), dtype=torch.float32)
-    parts = zip(shapes, values.split_with_sizes(sizes), strict=True)
-    return dict(
-        zip(names, [part if len(shape) == 1 else part.view(shape) for shape, part in parts], strict=True)
-    )
-
-
-@lru_cache(256)
-def _layout(named: bytes) -> tuple[list[str], list[list[int]], list[int]]:
-    """Names, shapes and sizes out of a header; tasks with as many examples and classes share one."""
-    shapes: dict[str, list[int]] = json.loads(named)
-    return list(shapes), list(shapes.values()), [math.prod(shape) for shape in shapes.values()]

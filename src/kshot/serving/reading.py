@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
-from torch import Tensor
 
 from kshot.serving import packing
 from kshot.serving.blobs import Blobs
@@ -18,7 +17,6 @@ from kshot.serving.rows import (
     MODEL_QUERY,
     MODELS_QUERY,
     NEWEST_QUERY,
-    QUICK_NEWEST_QUERY,
     QUICK_QUERY,
     STATE_QUERY,
     VERSION_QUERY,
@@ -29,11 +27,13 @@ from kshot.serving.rows import (
     joined_features,
     missing,
     on_base_query,
+    sheet_place,
     unseal_body,
     versions_query,
 )
 from kshot.serving.schema import MODELS, VERSIONS
 from kshot.serving.sealing import unseal
+from kshot.serving.sheets import Sheet, unpack_sheet
 
 
 class Reading(Blobs):
@@ -121,20 +121,37 @@ class Reading(Blobs):
         return self._stored(tenant, *self.database.read(work))
 
     def quick(self, tenant: str, model: str, number: int | None = None) -> Stored:
-        """As `version`, for who only answers: one short read where features are kept. Its labels and features are
-        those that lie together; the rest of the examples is not looked at.
+        """As `version`, for who only answers: one short read where the version has a sheet, and its labels are read
+        when somebody looks at them. What else is stored of the model is not looked at.
         """
-        asked = {"tenant": tenant, "model": model, "number": number}
-        rows = self.database.rows(QUICK_NEWEST_QUERY if number is None else QUICK_QUERY, asked)
-        if rows and rows[0].kept_state is None and all(row.labels is not None for row in rows):
-            top = rows[0]
-            about_of(top)
-            version = unseal_body(top)
-            solved = next((row.solved for row in rows if row.block == version.version), None)
-            found = self._joined(tenant, top, version, rows, solved)
-            if found.features is not None:
-                return found
+        rows = self.database.rows(QUICK_QUERY, {"tenant": tenant, "model": model})
+        for row in reversed(rows):
+            if row.sheet is None:
+                continue
+            place = sheet_place(tenant, model, row.block, row.fingerprint)
+            sheet = unpack_sheet(unseal(row.secret, row.sheet, *place))
+            if sheet.version == (row.version if number is None else number):
+                if (found := self._on_sheet(tenant, model, row, rows, sheet)) is not None:
+                    return found
+                break
         return self.version(tenant, model, number)
+
+    def _on_sheet(
+        self, tenant: str, model: str, top: Any, rows: Sequence[Any], sheet: Sheet
+    ) -> Stored | None:
+        """A version out of its sheet, which lies in the row `top`, and of features; None: some are not kept."""
+        parts = [
+            self.features_of(model, row, top.fingerprint)
+            for row in rows
+            if row.fingerprint == top.fingerprint
+        ]
+        features = joined_features(sheet.numbers, [part for part in parts if part is not None])
+        if features is None:
+            return None
+        number, base, space, numbers, golden, kept = sheet
+        version = Version(model, number, base, top.fingerprint, space, numbers, golden)
+        labels = Deferred(len(numbers), lambda: list(self.version(tenant, model, number).labels))
+        return Stored(version, labels, features, None, kept, int(top.next), int(top.slot), bytes(top.secret))
 
     def _stored(self, tenant: str, rows: Sequence[Row[Any]], kept: Row[Any] | None) -> Stored:
         top = rows[0]
@@ -142,7 +159,7 @@ class Reading(Blobs):
         version = unseal_body(top)
         if any(row.block_secret is None for row in rows):
             raise Corrupt(f"model {version.model} lacks examples or their key; restore a backup")
-        found = self._joined(tenant, top, version, rows, None)
+        found = self._joined(tenant, top, version, rows)
         if len(found.labels) != len(version.numbers):
             raise Corrupt(
                 f"model {version.model} lacks some of its {len(version.numbers)} examples; restore a backup"
@@ -153,16 +170,8 @@ class Reading(Blobs):
         place = ("state", version.model, version.version, version.fingerprint)
         return found._replace(state=unseal(top.secret, sealed, *place))
 
-    def _joined(
-        self, tenant: str, top: Any, version: Version, parts: Sequence[Any], solved: bytes | None
-    ) -> Stored:
+    def _joined(self, tenant: str, top: Any, version: Version, parts: Sequence[Any]) -> Stored:
         """A version out of its blocks; labels only of the examples that are there."""
-        kept = None
-        if solved is not None:
-            place = ("solved", version.model, version.version, version.fingerprint)
-            kept = packing.unpack_solved(unseal(top.secret, solved, *place))
-            if (found := self._whole(tenant, top, version, parts, kept)) is not None:
-                return found
         numbers: list[int] = []
         labels: list[Any] = []
         features = []
@@ -175,23 +184,11 @@ class Reading(Blobs):
             placed = {n: p for p, n in enumerate(numbers)}
             labels = [labels[placed[n]] for n in version.numbers if n in placed]
         joined = joined_features(version.numbers, [part for part in features if part is not None])
-        return Stored(version, labels, joined, None, kept, int(top.next), int(top.slot), bytes(top.secret))
+        return Stored(version, labels, joined, None, None, int(top.next), int(top.slot), bytes(top.secret))
 
     def _labels(self, tenant: str, model: str, part: Any) -> tuple[tuple[int, ...], list[Any]]:
         sealed = unseal(part.block_secret, part.labels, "labels", model, part.block, tenant)
         return packing.unpack_labels(sealed)
-
-    def _whole(
-        self, tenant: str, top: Any, version: Version, parts: Sequence[Any], kept: dict[str, Tensor]
-    ) -> Stored | None:
-        """A version that is one block, as most are, from what answering needs: nobody asks for labels then."""
-        if len(parts) != 1:
-            return None
-        found = self.features_of(top.model, parts[0], version.fingerprint)
-        if found is None or found[0] != version.numbers:
-            return None
-        labels = Deferred(len(version.numbers), lambda: self._labels(tenant, top.model, parts[0])[1])
-        return Stored(version, labels, found[1], None, kept, int(top.next), int(top.slot), bytes(top.secret))
 
     def inputs(self, tenant: str, model: str, numbers: Sequence[int]) -> list[Any]:
         """The inputs of examples of these numbers, as the encoder read them.

@@ -14,6 +14,7 @@ from kshot.serving.faults import Corrupt, KeyReused, NotFound
 from kshot.serving.packing import numbers_to_text, text_to_numbers
 from kshot.serving.schema import ANSWERS, EXAMPLES, FEATURES, MODELS, SLOTS, STATES, VERSIONS
 from kshot.serving.sealing import seal, unseal
+from kshot.serving.sheets import Kept, Sheet, pack_sheet
 
 
 class Version(NamedTuple):
@@ -37,7 +38,7 @@ class Stored(NamedTuple):
     Attributes:
         labels: of its examples, perhaps read later. features: float16 [n, ...]; None where some are not kept.
         state: what adapting computed, packed; None: not kept.
-        solved: the part of it that is kept beside features; None: not kept, or not read.
+        kept: the small part of it that is kept beside features; None: not kept, or not read.
         next: the number of the next example. slot, secret: the model's sealing key when it was read.
     """
 
@@ -45,14 +46,17 @@ class Stored(NamedTuple):
     labels: Sequence[Any]
     features: Tensor | None
     state: bytes | None
-    solved: dict[str, Tensor] | None
+    kept: Kept | None
     next: int
     slot: int
     secret: bytes
 
 
 class Draft(NamedTuple):
-    """A version with everything sealed, ready to be inserted; `own` is its block's key."""
+    """A version with everything sealed, ready to be inserted; `own` is its block's key.
+
+    `sheet` is still to be sealed, for the row of features beside which it comes to lie.
+    """
 
     version: Version
     tenant: str
@@ -60,6 +64,7 @@ class Draft(NamedTuple):
     own: bytes
     next: int
     rows: dict[str, Any]
+    sheet: bytes | None
 
 
 def new_slot(connection: Connection, secret: bytes) -> int:
@@ -84,6 +89,17 @@ def unseal_body(row: Row[Any]) -> Version:
     return Version(
         row.model, int(row.number), row.version_base, row.fingerprint, space, *map(text_to_numbers, numbers)
     )
+
+
+def sheet_place(tenant: str, model: str, block: int, fingerprint: str) -> tuple[object, ...]:
+    """What a sheet is sealed for: the row of features beside which it lies."""
+    return ("sheet", model, block, fingerprint, tenant)
+
+
+def sheet_of(version: Version, kept: Kept) -> bytes:
+    """A version's sheet, not sealed yet."""
+    own = (version.version, version.base, version.space, version.numbers, version.golden)
+    return pack_sheet(Sheet(*own, kept))
 
 
 def joined_features(numbers: Sequence[int], parts: Sequence[tuple[tuple[int, ...], Tensor]]) -> Tensor | None:
@@ -153,25 +169,19 @@ NEWEST_QUERY, VERSION_QUERY = (
 )
 
 
-def _quick(condition: Any) -> Any:
-    """A version with its model and the rows of features on its base, where everything stands that answering needs."""
-    kept = and_(FEATURES.c.model == MODELS.c.id, FEATURES.c.fingerprint == VERSIONS.c.fingerprint)
-    columns = (
-        FEATURES.c.block, FEATURES.c.labels, _BLOCK_SLOTS.c.secret.label("block_secret"), FEATURES.c.solved,
-        FEATURES.c.data, FEATURES.c.artifact.label("features_artifact"),
-    )  # fmt: skip
-    return (
-        _version(condition, *columns)
-        .join(FEATURES, kept)
-        .join(_BLOCK_SLOTS, _BLOCK_SLOTS.c.slot == FEATURES.c.slot)
-        .order_by(FEATURES.c.block)
+QUICK_QUERY = (
+    select(
+        MODELS.c.version, MODELS.c.next, MODELS.c.slot, _SECRET, FEATURES.c.block, FEATURES.c.fingerprint,
+        _BLOCK_SLOTS.c.secret.label("block_secret"), FEATURES.c.data, FEATURES.c.artifact.label("features_artifact"),
+        FEATURES.c.sheet,
     )
-
-
-QUICK_NEWEST_QUERY, QUICK_QUERY = (
-    _quick(VERSIONS.c.version == MODELS.c.version),
-    _quick(VERSIONS.c.version == bindparam("number")),
-)
+    .join_from(MODELS, SLOTS, SLOTS.c.slot == MODELS.c.slot)
+    .join(FEATURES, and_(FEATURES.c.model == MODELS.c.id, FEATURES.c.tenant == MODELS.c.tenant))
+    .join(_BLOCK_SLOTS, _BLOCK_SLOTS.c.slot == FEATURES.c.slot)
+    .where(_OWN)
+    .order_by(FEATURES.c.block)
+)  # fmt: skip
+"""A model with all its rows of features, where everything stands that answering needs: few pages are read."""
 STATE_QUERY = select(STATES).where(
     STATES.c.model == bindparam("model"),
     STATES.c.tenant == bindparam("tenant"),

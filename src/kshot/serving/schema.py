@@ -75,12 +75,11 @@ FEATURES = Table(
     "features", metadata,
     Column("model", String(32), primary_key=True), Column("block", Integer, primary_key=True),
     Column("fingerprint", String(64), primary_key=True), Column("tenant", String(64), nullable=False),
-    Column("slot", BigInteger), Column("labels", LargeBinary), Column("solved", LargeBinary),
-    Column("data", LargeBinary), Column("artifact", String(64)),
+    Column("slot", BigInteger), Column("data", LargeBinary), Column("artifact", String(64)),
+    Column("sheet", LargeBinary),
 )  # fmt: skip
-"""A cache: float16 features of a block's examples on one base, sealed by the block's key. Beside them lies what else a
-prediction needs, so that it reads one row: the block's key and labels once more, and what adapting computed for the
-version that brought the block, sealed by the model's key."""
+"""A cache: float16 features of a block's examples on one base, sealed by the block's key; `slot` says where that is.
+Beside them lies what else a prediction needs of one version, sealed by the model's key (see `sheets`)."""
 
 STATES = Table(
     "states", metadata,

@@ -19,7 +19,7 @@ from kshot.serving.faults import Conflict, TooLarge
 from kshot.serving.inputs import decoded, label_of, name_of, sound
 from kshot.serving.room import Room, classes_of
 from kshot.serving.store import Block, Stored, Version
-from kshot.serving.tasks import Embedded, keeps, kept_solved, kept_state, rounded, taken
+from kshot.serving.tasks import Embedded, keeps, kept_of, kept_state, rounded, taken
 from kshot.tasks.spaces import Classes, OutputSpace, Pieces, space_from_json
 
 
@@ -90,7 +90,7 @@ class Solving(Room):
         task = self._solved(learner, rest, [read[p] for p in rest] if golden else read, own, shown, space)
         version = self._version("m_" + _word(), 1, base, task, may_be_golden(task, labels, golden))
         every = tuple(range(len(labels)))
-        block = Block(every, labels, list(read), features_of(learner, embedded), kept_solved(task))
+        block = Block(every, labels, list(read), features_of(learner, embedded))
         return self._put(tenant, version, block, task, None, mark, name)
 
     def _put(
@@ -107,8 +107,9 @@ class Solving(Room):
             return json.dumps(_told(version, task))
 
         said = self.store.put_version(
-            tenant, version, block, name=name, before=before, key=mark, answer=answer, state=kept_state(task)
-        )
+            tenant, version, block, name=name, before=before, key=mark, answer=answer, state=kept_state(task),
+            kept=kept_of(task),
+        )  # fmt: skip
         return dict(json.loads(said))
 
     def _read(

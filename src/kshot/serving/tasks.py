@@ -7,6 +7,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -16,13 +17,15 @@ from kshot.errors import DataError
 from kshot.learners import Adapted, Learner
 from kshot.learners.given import like
 from kshot.learners.records import fingerprint
+from kshot.learners.self_knowledge import Cell, Gauge
 from kshot.serving.deferred import Deferred
 from kshot.serving.faults import Busy, Conflict, NotFound, StoreFull
 from kshot.serving.observing import Observed
+from kshot.serving.sheets import Kept
 from kshot.serving.states import pack_state, size_of, unpack_state, worth_keeping
 from kshot.serving.store import Store, Stored
 from kshot.tasks import Examples
-from kshot.tasks.spaces import space_from_json
+from kshot.tasks.spaces import Classes, OutputSpace, space_from_json
 
 Embedded = Any
 """A tensor [n, ...], or a list of n items of unequal length."""
@@ -53,6 +56,7 @@ class Tasks:
         self._held = 0
         self._lock = threading.Lock()
         self._models: Counter[tuple[str, str]] = Counter()
+        self._knowledge: dict[tuple[str, int, int], Cell | None] = {}
 
     def base(self, name: str) -> Learner:
         """A base by name. Raises NotFound."""
@@ -81,6 +85,8 @@ class Tasks:
         stored = self.store.quick(tenant, model, version)
         number = stored.version.version
         task = self.of(tenant, stored)
+        if stored.kept is None and version is None and (kept := kept_of(task)) is not None:
+            self._cached_again(lambda: self.store.put_sheet(tenant, stored, kept))
         self._keep((tenant, model, number, stored.slot), task)
         return task, number
 
@@ -104,16 +110,38 @@ class Tasks:
         space = space_from_json(json.loads(version.space))
         inputs = self.inputs(tenant, stored)
         embedded = self.embedded(tenant, stored, inputs)
-        ids = tuple(f"e{n}" for n in version.numbers)
+        ids = _names(version.numbers)
         if stored.state is not None:
             state = unpack_state(learner, stored.state)
             return Adapted(learner, space, inputs, stored.labels, ids, embedded, state)
-        if stored.solved is not None and stored.features is not None:
-            state = learner.grown(stored.solved, embedded)
-            return Adapted(learner, space, inputs, stored.labels, ids, embedded, state)
+        if stored.kept is not None:
+            return self._grown(learner, space, inputs, stored, ids, embedded, stored.kept)
         task = Adapted.of_embedded(learner, space, inputs, stored.labels, ids, embedded)
         if (state := kept_state(task)) is not None:
             self._cached_again(lambda: self.store.put_state(tenant, stored, state))
+        return task
+
+    def _grown(
+        self,
+        learner: Learner,
+        space: OutputSpace,
+        inputs: Deferred,
+        stored: Stored,
+        ids: tuple[str, ...],
+        embedded: Embedded,
+        kept: Kept,
+    ) -> Adapted:
+        """A version from what was kept of it. What the task would compute when it first answers is filled in."""
+        if kept.solved:
+            state = learner.grown(kept.solved, embedded)
+            task = Adapted(learner, space, inputs, stored.labels, ids, embedded, state)
+        else:
+            task = Adapted.of_embedded(learner, space, inputs, stored.labels, ids, embedded)
+        if kept.gauge is not None and isinstance(space, Classes):
+            size = (stored.version.base, space.size, len(ids))
+            if size not in self._knowledge:
+                self._knowledge[size] = task.knowledge
+            vars(task).update(gauge=Gauge(*kept.gauge), knowledge=self._knowledge[size])
         return task
 
     def own_base(self, stored: Stored) -> Learner:
@@ -213,13 +241,20 @@ def kept_state(task: Adapted) -> bytes | None:
     return pack_state(task.learner, task.state) if worth_keeping(task.learner) else None
 
 
-def kept_solved(task: Adapted) -> dict[str, Tensor] | None:
-    """What of a task's state is kept beside its features; None: nothing, or it is not small beside them."""
-    if not keeps(task.learner, task.embedded):
+def kept_of(task: Adapted) -> Kept | None:
+    """What of a task is kept beside its features; None: they are not kept, or there is a state of its own instead."""
+    learner, embedded = task.learner, task.embedded
+    if worth_keeping(learner) or not keeps(learner, embedded):
         return None
-    support = Examples(task.embedded, like(task.embedded, task.space.encode(task.targets)))
     with torch.no_grad():
-        solved = task.learner.kept(task.state, support)
-    small = 8 * size_of(solved) <= task.embedded.numel() * 2
+        solved = learner.kept(task.state, Examples(embedded, like(embedded, task.space.encode(task.targets))))
+    small = 8 * size_of(solved) <= embedded.numel() * 2
     fits = all(t.dtype == torch.float32 for t in solved.values())
-    return solved if solved and small and fits else None
+    gauge = task.gauge
+    return Kept(solved if small and fits else {}, None if gauge is None else (gauge.others, gauge.span))
+
+
+@lru_cache(1024)
+def _names(numbers: tuple[int, ...]) -> tuple[str, ...]:
+    """Ids of examples; many tasks have the same."""
+    return tuple(f"e{n}" for n in numbers)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 from torch import Tensor
 
 from kshot.serving import packing
@@ -26,9 +26,12 @@ from kshot.serving.rows import (
     committed,
     new_slot,
     seal_body,
+    sheet_of,
+    sheet_place,
 )
 from kshot.serving.schema import ANSWERS, EXAMPLES, FEATURES, MODELS, SLOTS, STATES, VERSIONS
 from kshot.serving.sealing import new_key, seal, unseal
+from kshot.serving.sheets import Kept
 
 
 class Writing(Reading):
@@ -45,19 +48,21 @@ class Writing(Reading):
         key: tuple[str, str] | None = None,
         answer: Callable[[], str] = str,
         state: bytes | None = None,
+        kept: Kept | None = None,
     ) -> str:
         """Store a version with its new examples; returns the answer of the first request with this key.
 
         Args:
             before: what the version was made from; None: it is the first of a new model.
             key: an idempotency key and the digest of its request.
+            state, kept: what adapting computed, where it is worth keeping.
             answer: makes what the request is answered. Without a key nothing of it is stored, so it is made while the
                 disk writes.
 
         Raises:
             Conflict: the model has changed since `before`. KeyReused: another request had this key.
         """
-        draft = self._draft(tenant, version, block, before, state)
+        draft = self._draft(tenant, version, block, before, state, kept)
         if key is None:
             return self._put_unkeyed(draft, name, before, answer)
         told, mark = answer(), key
@@ -113,6 +118,23 @@ class Writing(Reading):
 
         self.database.change(work)
 
+    def put_sheet(self, tenant: str, stored: Stored, kept: Kept) -> None:
+        """Keep a sheet of the newest version, where it lacks one; of another nothing is kept.
+
+        Raises:
+            Conflict: the model has changed since it was read.
+        """
+        version, sheet = stored.version, sheet_of(stored.version, kept)
+
+        def work(connection: Connection) -> None:
+            head = connection.execute(MODEL_QUERY, {"tenant": tenant, "model": version.model}).first()
+            if head is None or head.slot != stored.slot:
+                raise Conflict(f"model {version.model} has changed; read it again")
+            if head.version == version.version:
+                _keep_sheet(connection, tenant, version, stored.secret, sheet)
+
+        self.database.change(work)
+
     def put_features(self, tenant: str, model: str, fingerprint: str, features: Mapping[int, Tensor]) -> None:
         """Keep features of examples on a base, by number."""
         asked = {"tenant": tenant, "model": model}
@@ -122,9 +144,7 @@ class Writing(Reading):
             own = [n for n in packing.unpack_labels(labels)[0] if n in features]
             if own:
                 block = torch.stack([features[n] for n in own])
-                made = self.features_row(
-                    row.secret, tenant, model, row.block, fingerprint, own, block, row.labels
-                )
+                made = self.features_row(row.secret, tenant, model, row.block, fingerprint, own, block)
                 rows.append((row.slot, {**made, "slot": row.slot}))
 
         def work(connection: Connection) -> None:
@@ -152,13 +172,13 @@ class Writing(Reading):
 
         self.database.change(work)
 
-    def put_many(self, tenant: str, given: Sequence[tuple[Version, Block]]) -> None:
+    def put_many(self, tenant: str, given: Sequence[tuple[Version, Block, Kept | None]]) -> None:
         """Store first versions of new models, all in one transaction: a door for filling a store.
 
         Raises:
             Conflict: one of the models is there already.
         """
-        drafts = [self._draft(tenant, version, block, None, None) for version, block in given]
+        drafts = [self._draft(tenant, version, block, None, None, kept) for version, block, kept in given]
 
         def work(connection: Connection) -> None:
             secrets = [secret for draft in drafts for secret in (draft.secret, draft.own)]
@@ -181,7 +201,13 @@ class Writing(Reading):
         self.database.change(work)
 
     def _draft(
-        self, tenant: str, version: Version, block: Block | None, before: Stored | None, state: bytes | None
+        self,
+        tenant: str,
+        version: Version,
+        block: Block | None,
+        before: Stored | None,
+        state: bytes | None,
+        kept: Kept | None,
     ) -> Draft:
         """Everything sealed, large blobs written: what is left is inserting rows."""
         model, number = version.model, version.version
@@ -193,16 +219,17 @@ class Writing(Reading):
         own = new_key()
         if block is not None:
             rows |= self.block_rows(own, tenant, model, number, block, version.fingerprint)
-            if block.solved is not None and "features" in rows:
-                place = ("solved", model, number, version.fingerprint)
-                solved = seal(secret, packing.pack_solved(block.solved), *place, squeeze=False)
-                rows["features"]["solved"] = solved
+        sheet = None if kept is None else sheet_of(version, kept)
+        if sheet is not None and "features" in rows:
+            place = sheet_place(tenant, model, number, version.fingerprint)
+            rows["features"]["sheet"], sheet = seal(secret, sheet, *place, squeeze=False), None
         if state is not None:
             sealed = seal(secret, state, "state", model, number, version.fingerprint)
             data, artifact = self.placed(sealed)
             rows["state"] = {"model": model, "version": number, "tenant": tenant, "data": data, "artifact": artifact}  # fmt: skip
         first = max(block.numbers) + 1 if block is not None else 0
-        return Draft(version, tenant, secret, own, max(first, 0 if before is None else before.next), rows)
+        after = max(first, 0 if before is None else before.next)
+        return Draft(version, tenant, secret, own, after, rows, sheet)
 
     def _insert(self, connection: Connection, draft: Draft, name: str, before: Stored | None) -> None:
         version, tenant = draft.version, draft.tenant
@@ -226,6 +253,8 @@ class Writing(Reading):
                 connection.execute(insert(FEATURES).values(**draft.rows["features"], slot=slot))
         if "state" in draft.rows:
             connection.execute(insert(STATES).values(**draft.rows["state"]))
+        if draft.sheet is not None:
+            _keep_sheet(connection, tenant, version, draft.secret, draft.sheet)
 
     @staticmethod
     def _about_moved(connection: Connection, draft: Draft, before: Stored) -> bytes:
@@ -237,6 +266,16 @@ class Writing(Reading):
         if found.slot != before.slot or found.version != before.version.version:
             raise Conflict(f"model {version.model} is no longer at version {before.version.version}; read it again")  # fmt: skip
         return _about(about_of(found)["name"], draft)
+
+
+def _keep_sheet(connection: Connection, tenant: str, version: Version, secret: bytes, sheet: bytes) -> None:
+    """Put a sheet beside the last features of its model on its base, where it is the first that is looked at."""
+    own = (FEATURES.c.model == version.model, FEATURES.c.fingerprint == version.fingerprint)
+    block = connection.execute(select(func.max(FEATURES.c.block)).where(*own)).scalar()
+    if block is not None:
+        place = sheet_place(tenant, version.model, block, version.fingerprint)
+        sealed = seal(secret, sheet, *place, squeeze=False)
+        connection.execute(update(FEATURES).where(*own, FEATURES.c.block == block).values(sheet=sealed))
 
 
 def _about(name: str, draft: Draft) -> bytes:

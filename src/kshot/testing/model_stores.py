@@ -287,7 +287,9 @@ def lists_in_pages(store: Store) -> None:
     """Models come in the order of their ids, page by page; many can be put at once."""
     from kshot.serving.store import Version
 
-    made = [(Version(f"m_{n:02d}", 1, "base", _PRINT, _SPACE, (0, 1, 2)), _block(0, 3)) for n in range(12)]
+    made = [
+        (Version(f"m_{n:02d}", 1, "base", _PRINT, _SPACE, (0, 1, 2)), _block(0, 3), None) for n in range(12)
+    ]
     store.put_many("a", made)
     pages = [[row["id"] for row in store.models("a", after, 5)] for after in ("", "m_04", "m_09", "m_11")]
     claim(

@@ -1,0 +1,122 @@
+"""What is kept beside features: answers are the same with it, and it comes back after every kind of change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kshot
+from kshot.learners import Learner
+from kshot.serving.service import Service
+from kshot.serving.store import Store
+
+DESK = [
+    ("where is my card?", "card"), ("my card did not come", "card"), ("the card is still not here", "card"),
+    ("send money to Ann", "transfer"), ("pay Bob ten euros", "transfer"), ("a transfer to my sister", "transfer"),
+    ("i forgot my password", "login"), ("i cannot log in", "login"), ("the login page is broken", "login"),
+]  # fmt: skip
+ASKED = ["has my card been sent?", "send it to Bob", "what is the weather?"]
+
+
+@pytest.fixture(scope="module")
+def bases() -> dict[str, Learner]:
+    """Calibrated by what kshot ships, so their tasks have a measure of scores."""
+    made = {name: kshot.text.classifier("hash:ngram") for name in ("desk", "other")}
+    assert len(made["desk"].self_knowledge)
+    return made
+
+
+@pytest.fixture
+def service(tmp_path: Path, bases: dict[str, Learner]) -> Any:
+    made = Service(Store.at(tmp_path), bases)
+    yield made
+    made.close()
+
+
+def posted(pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    return [{"input": text, "label": label} for text, label in pairs]
+
+
+def cold(service: Service, model: str) -> list[Any]:
+    """Answers of a process that has nothing of the model in memory."""
+    service.tasks.drop("a", model)
+    found: list[Any] = service.predict("a", model, ASKED)["predictions"]
+    return found
+
+
+def changed(service: Service, model: str) -> None:
+    service.add("a", model, posted([("log me in", "login"), ("the card again", "card")]))
+
+
+CHANGES: dict[str, Callable[[Service, str], Any]] = {
+    "none": lambda service, model: None,
+    "add": changed,
+    "remove": lambda service, model: service.remove("a", model, ["e1"]),
+    "restore": lambda service, model: (changed(service, model), service.restore("a", model, 1)),
+    "relabel": lambda service, model: service.relabel("a", model, "card", "cards"),
+    "forget": lambda service, model: service.forget("a", model, ["e1"]),
+    "rebase": lambda service, model: service.rebase("a", model, "other"),
+    "drop": lambda service, model: service.store.drop_features(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_answers_from_what_is_kept_are_those_of_solving_again(service: Service, change: str) -> None:
+    model = service.teach("a", "desk", posted(DESK))["id"]
+    CHANGES[change](service, model)
+    cold(service, model)  # fills what the change has left empty
+    whole = service.store.version("a", model)
+    short = service.store.quick("a", model)
+    assert whole.kept is None
+    assert short.kept is not None
+    assert short.kept.solved
+    assert short.kept.gauge is not None
+    assert (short.version, list(short.labels)) == (whole.version, list(whole.labels))
+    fresh = service.tasks.of("a", whole)
+    assert fresh.gauge is not None
+    assert short.kept.gauge == pytest.approx((fresh.gauge.others, fresh.gauge.span), abs=1e-5)
+    expected = fresh.predict(ASKED).to_json()
+    for given, told in zip(cold(service, model), expected, strict=True):
+        assert (given["label"], given["unknown"]) == (told["label"], told["unknown"])
+        assert given["probabilities"] == pytest.approx(told["probabilities"], abs=1e-5)
+    assert service.store.check() == (1, [])
+
+
+def test_older_versions_answer_as_they_did(service: Service) -> None:
+    model = service.teach("a", "desk", posted(DESK))["id"]
+    first = cold(service, model)
+    changed(service, model)
+    second = cold(service, model)
+    service.restore("a", model, 1)
+    service.forget("a", model, ["e9"])
+    service.tasks.drop("a", model)
+    for number, told in ((1, first), (3, first)):
+        given = service.predict("a", model, ASKED, version=number)["predictions"]
+        assert [one["label"] for one in given] == [one["label"] for one in told]
+        for one, other in zip(given, told, strict=True):
+            assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+    assert second != first
+    changed(service, model)
+    assert service.show("a", model)["versions"] == [1, 2, 3, 4]
+
+
+def test_a_sheet_of_another_row_is_not_taken(service: Service) -> None:
+    """Sheets are sealed for their model: one that was put into another's row is told as corrupt, not answered from."""
+    from sqlalchemy import select, update
+
+    from kshot.serving.faults import Corrupt
+    from kshot.serving.schema import FEATURES
+
+    one, other = (service.teach("a", "desk", posted(DESK[k:]))["id"] for k in (0, 2))
+    moved = service.store.database.read(
+        lambda c: c.execute(select(FEATURES.c.sheet).where(FEATURES.c.model == other)).scalar()
+    )
+    service.store.database.change(
+        lambda c: c.execute(update(FEATURES).where(FEATURES.c.model == one).values(sheet=moved)).rowcount
+    )
+    with pytest.raises(Corrupt, match=one):
+        service.predict("a", one, ASKED)
+    assert service.predict("a", other, ASKED)["version"] == 1
