@@ -2,7 +2,8 @@
 
 python -m benchmarks.serving.core FOLDER adapt       durable when answered: teaching 25 texts, above the encoder
 python -m benchmarks.serving.core FOLDER density     bytes and memory of the tasks in FOLDER/many
-python -m benchmarks.serving.core FOLDER cliff       uniform traffic over FOLDER/many against FOLDER/few, pages cold
+python -m benchmarks.serving.core FOLDER cliff       uniform traffic over FOLDER/many against FOLDER/few, pages cold;
+python -m benchmarks.serving.capped 768 python -m benchmarks.serving.core FOLDER cliff        or under a cap of memory
 python -m benchmarks.serving.core FOLDER start       seconds from nothing to the first answer
 
 Fill first: python -m benchmarks.serving.fill FOLDER/many --tasks 100000, and FOLDER/few --tasks 10.
@@ -24,10 +25,11 @@ from typing import Any
 import torch
 
 from benchmarks.rows import append
+from benchmarks.serving import capped
 from benchmarks.serving.fill import BASE, EXAMPLES, SHOTS, SPEC, WAYS, base, model_name, sentences
 from kshot.learners import Learner
 from kshot.seeds import generator
-from kshot.serving.service import Service
+from kshot.serving.service import Asked, Service
 from kshot.serving.store import Store
 
 DATA = f"{WAYS} classes of {SHOTS} synthetic sentences, 384 features"
@@ -144,30 +146,67 @@ def asking(service: Service, tasks: int, seed: int = 0) -> Callable[[int], Any]:
     return ask
 
 
+TOGETHER = 8
+"""Questions that the server's line answers together."""
+
+
+def together(service: Service, tasks: int, seed: int = 0) -> Callable[[int], Any]:
+    """As `asking`, eight questions to eight tasks at a time, as the server takes them from its line."""
+    rng = generator(seed, "serving", "traffic")
+    drawn = torch.randint(tasks, (50_000,), generator=rng).tolist()
+    texts = sentences(2000, seed=7)
+
+    def ask(n: int) -> Any:
+        batch = [
+            Asked("local", model_name(drawn[k % len(drawn)]), [f"{texts[k % len(texts)]} {next(_ASKED)}"])
+            for k in range(TOGETHER * n, TOGETHER * (n + 1))
+        ]
+        for told in service.predict_many(batch):
+            if isinstance(told, Exception):
+                raise told
+
+    return ask
+
+
+WARM = 8_000
+"""Questions before measuring under a cap, so that the system keeps what it would keep."""
+
+
 def cliff(folder: Path, spec: str, queries: int) -> None:
-    """One caller after the other, and two at once; few and many in turn, so that both see the same machine."""
-    learner = base(spec)
+    """One caller after the other, two at once, and eight questions together; few and many in turn, so that both see the
+    same machine. Under a cap of memory (see `capped`) pages of files come and go as they would; without one the
+    system is made to forget them all before each turn.
+    """
+    learner, most = base(spec), capped.cap()
     services = {name: open_service(folder / name, learner) for name in ("few", "many")}
     counts = {name: service.store.count() for name, service in services.items()}
     for name, service in services.items():
-        timed(asking(service, counts[name], seed=99), 50)
-    for callers in (1, 2):
-        found: dict[str, list[tuple[float, float, float]]] = {"few": [], "many": []}
+        chill(folder / name)
+        timed(
+            asking(service, counts[name], seed=99), min(WARM, 4 * queries) if most and name == "many" else 50
+        )
+    for callers in (1, 2, TOGETHER):
+        found: dict[str, list[tuple[float, ...]]] = {"few": [], "many": []}
         for round_ in range(ROUNDS):
             for name, service in services.items():
-                chill(folder / name)
-                found[name].append(_burst(asking(service, counts[name], seed=round_), queries, callers))
-        _told(spec, counts["many"], callers, found)
+                if most is None:
+                    chill(folder / name)
+                make, before = together if callers == TOGETHER else asking, capped.disk_bytes()
+                burst = _burst(make(service, counts[name], seed=round_), queries, callers)
+                found[name].append((*burst, (capped.disk_bytes() - before) / queries / 1024))
+        _told(spec, counts["many"], callers, most, found)
     for service in services.values():
         service.close()
 
 
 def _burst(ask: Callable[[int], Any], queries: int, callers: int) -> tuple[float, float, float]:
-    """Questions a second, p50 and p99 in milliseconds, of callers that ask one question after the other."""
+    """Questions a second, p50 and p99 in milliseconds; callers ask one question after the other, but eight are one
+    caller with eight questions at a time."""
     parts: list[list[float]] = []
+    threads_, weight = (1, TOGETHER) if callers == TOGETHER else (callers, 1)
     each = queries // callers
     threads = [
-        threading.Thread(target=lambda k=k: parts.append(timed(lambda n: ask(k * each + n), each))) for k in range(callers)
+        threading.Thread(target=lambda k=k: parts.append(timed(lambda n: ask(k * each + n), each))) for k in range(threads_)
     ]  # fmt: skip
     start = time.perf_counter()
     for thread in threads:
@@ -176,11 +215,14 @@ def _burst(ask: Callable[[int], Any], queries: int, callers: int) -> tuple[float
         thread.join()
     taken = time.perf_counter() - start
     every = [value for part in parts for value in part]
-    return each * callers / taken, percentile(every, 0.5), percentile(every, 0.99)
+    return each * threads_ * weight / taken, percentile(every, 0.5), percentile(every, 0.99)
 
 
-def _told(spec: str, tasks: int, callers: int, found: dict[str, list[tuple[float, float, float]]]) -> None:
-    where = f"{spec}, {callers} caller{'s' * (callers > 1)}, pages cold"
+def _told(
+    spec: str, tasks: int, callers: int, most: int | None, found: dict[str, list[tuple[float, ...]]]
+) -> None:
+    who = {1: "1 caller", TOGETHER: f"{TOGETHER} questions together"}.get(callers, f"{callers} callers")
+    where = f"{spec}, {who}, " + ("pages cold" if most is None else f"memory capped at {most} MiB")
     for place, (what, unit) in enumerate((("throughput", "per s"), ("p50", "ms"), ("p99", "ms"))):
         few, many = ([one[place] for one in found[name]] for name in ("few", "many"))
         row(f"predict, core, {what}", f"{where}, 10 tasks", few, unit)
@@ -191,6 +233,12 @@ def _told(spec: str, tasks: int, callers: int, found: dict[str, list[tuple[float
             [m / f for m, f in zip(many, few, strict=True)],
             "x",
         )
+    row(
+        "predict, core, read from the disk",
+        f"{where}, {tasks} tasks uniform",
+        [one[3] for one in found["many"]],
+        "KiB",
+    )
 
 
 def start(folder: Path, spec: str) -> None:

@@ -120,3 +120,23 @@ def test_a_sheet_of_another_row_is_not_taken(service: Service) -> None:
     with pytest.raises(Corrupt, match=one):
         service.predict("a", one, ASKED)
     assert service.predict("a", other, ASKED)["version"] == 1
+
+
+def test_cold_models_that_are_asked_together_answer_as_alone(service: Service) -> None:
+    from kshot.serving.faults import NotFound
+    from kshot.serving.service import Asked
+
+    models = [service.teach("a", "desk", posted(DESK[k:]))["id"] for k in range(6)]
+    alone = [cold(service, model) for model in models]
+    for model in models:
+        service.tasks.drop("a", model)
+    asked = [Asked("a", model, ASKED) for model in models]
+    told = service.predict_many(
+        [*asked[:3], Asked("b", models[0], ASKED), *asked[3:], Asked("a", "m_no", ASKED)]
+    )
+    assert isinstance(told[3], NotFound)
+    assert isinstance(told[7], NotFound)
+    for given, expected in zip([*told[:3], *told[4:7]], alone, strict=True):
+        assert isinstance(given, dict)
+        for one, other in zip(given["predictions"], expected, strict=True):
+            assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)

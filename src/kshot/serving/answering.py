@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from kshot.errors import DataError
@@ -40,9 +41,10 @@ class Answering(Room):
         """As `predict`, for several requests at once; one that fails gets its error as the value."""
         found: list[Any] = [None] * len(asked)
         ready = []
+        looked = self.tasks.ahead([(one.tenant, one.model) for one in asked])
         for place, one in enumerate(asked):
             try:
-                ready.append((place, *self._asked(one)))
+                ready.append((place, *self._asked(one, looked[place])))
             except Exception as cause:
                 found[place] = cause
         began = time.perf_counter()
@@ -58,11 +60,11 @@ class Answering(Room):
                 found[place] = cause
         return found
 
-    def _asked(self, asked: Asked) -> tuple[Adapted, int, Any]:
+    def _asked(self, asked: Asked, looked: Future[list[Any]] | None = None) -> tuple[Adapted, int, Any]:
         """The task, its version's number, and the inputs as read."""
         if not 0 < len(asked.inputs) <= self.limits.inputs:
             raise TooLarge(f"{len(asked.inputs)} inputs; a request holds 1 to {self.limits.inputs}")
-        task, number = self.tasks.get(asked.tenant, asked.model, asked.version)
+        task, number = self.tasks.get(asked.tenant, asked.model, asked.version, looked)
         return task, number, decoded(task.learner.encoder, asked.inputs, self.limits)
 
     def _answered(self, task: Adapted, number: int, embedded: Embedded, began: float) -> dict[str, Any]:

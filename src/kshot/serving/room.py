@@ -26,6 +26,7 @@ class Room:
     def close(self) -> None:
         """Finish what is queued and close the store."""
         self.batcher.close()
+        self.tasks.close()
         self.store.close()
 
     def _golden(self, tenant: str, stored: Stored) -> list[tuple[int, Any, Any]]:

@@ -6,6 +6,7 @@ import json
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -31,6 +32,8 @@ Embedded = Any
 """A tensor [n, ...], or a list of n items of unequal length."""
 
 _ROOM = 64 * 2**20
+_LOOKERS = 3
+"""Threads that wait for a disk or a network; a fourth waiting is who asks."""
 _EACH = 4096  # what a task weighs beside its tensors
 
 
@@ -57,6 +60,11 @@ class Tasks:
         self._lock = threading.Lock()
         self._models: Counter[tuple[str, str]] = Counter()
         self._knowledge: dict[tuple[str, int, int], Cell | None] = {}
+        self._lookers = ThreadPoolExecutor(_LOOKERS, thread_name_prefix="kshot-look")
+
+    def close(self) -> None:
+        """Wait for who still looks."""
+        self._lookers.shutdown()
 
     def base(self, name: str) -> Learner:
         """A base by name. Raises NotFound."""
@@ -64,8 +72,20 @@ class Tasks:
             raise NotFound(f"base {name!r} is not served; served are {sorted(self.bases)}")
         return self.bases[name]
 
-    def get(self, tenant: str, model: str, version: int | None) -> tuple[Adapted, int]:
-        """A stored version; its inputs are read when looked at.
+    def ahead(self, asked: Sequence[tuple[str, str]]) -> list[Future[list[Any]] | None]:
+        """Begin to read several models (tenant, id) at once, for `get`: disks and networks like it. None: in memory,
+        or the only one that is not.
+        """
+        cold = [place for place, owner in enumerate(asked) if owner not in self._models]
+        found: list[Future[list[Any]] | None] = [None] * len(asked)
+        for place in cold[1:]:  # the first is read by who asks
+            found[place] = self._lookers.submit(self.store.look, *asked[place])
+        return found
+
+    def get(
+        self, tenant: str, model: str, version: int | None, looked: Future[list[Any]] | None = None
+    ) -> tuple[Adapted, int]:
+        """A stored version; its inputs are read when looked at, or its rows were by `ahead`.
 
         The cache is asked by the model's sealing key too, so what was forgotten, here or in another process, is never
         answered from.
@@ -82,7 +102,7 @@ class Tasks:
                 self._observed.cache_hits.inc()
                 return held[0], number
         self._observed.cache_misses.inc()
-        stored = self.store.quick(tenant, model, version)
+        stored = self.store.quick(tenant, model, version, None if looked is None else looked.result())
         number = stored.version.version
         task = self.of(tenant, stored)
         if stored.kept is None and version is None and (kept := kept_of(task)) is not None:
