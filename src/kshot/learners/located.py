@@ -120,13 +120,15 @@ class Located(Learner):
         scores = self.head.respond(head, vectors) - state["levels"]
         wide = scores.new_full((len(vectors), space.size - 1), float("-inf"))
         wide = wide.index_copy(1, state["present"], scores)
-        refusal = self.outside[0].expand(len(vectors), 1)
-        if len(state["aside"]):
-            near = torch.cdist(vectors, state["aside"]).square().amin(1, keepdim=True) / vectors.shape[1]
-            refusal = torch.logaddexp(
-                refusal, self.outside[1] - near * self.log_scale.exp() - self.level.sum()
-            )
-        return torch.cat([refusal, wide], 1).log_softmax(1)
+        return torch.cat([self.refusal(state, vectors), wide], 1).log_softmax(1)
+
+    def refusal(self, state: State, vectors: Tensor) -> Tensor:
+        """The score [m, 1] of being none of the classes: a constant, more near something that the support leaves unmarked."""
+        constant = self.outside[0].expand(len(vectors), 1)
+        if not len(state["aside"]):
+            return constant
+        near = torch.cdist(vectors, state["aside"]).square().amin(1, keepdim=True) / vectors.shape[1]
+        return torch.logaddexp(constant, self.outside[1] - near * self.log_scale.exp() - self.level.sum())
 
     def candidates(self, state: State, items: Sequence[Tensor]) -> list[Candidates]:
         """What the localiser finds in embedded inputs, after adapting."""

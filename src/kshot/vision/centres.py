@@ -16,12 +16,15 @@ from torch.nn import functional as F
 from kshot.learners import Candidates, Localiser, register_localiser
 from kshot.learners.localiser import Where
 from kshot.tasks.spaces import Boxes, BoxScores
-from kshot.tasks.spaces.geometry import iou
+from kshot.tasks.spaces.geometry import iou, keep_best
 from kshot.vision.corrections import Layers, corrected, correction, goals, told
+from kshot.vision.patches import AROUND, GRID
 from kshot.vision.picture_maps import PLANES, block
 
 _GRID = 12
 """Cells along a side of the grid on which a box is looked at."""
+_SAME, _CLOSELY = 0.6, 24
+"""Where boxes are looked at closely: overlap from which two are one, and the most that are looked at."""
 _PRIOR = -4.0
 """Logit of objectness before training: most cells are no centre."""
 
@@ -36,6 +39,8 @@ class Centres(Localiser):
         most: candidates of a picture; least: those of a smaller objectness (a logit) are left out.
         firmness: of what was meta-trained against what a support says about where things are and how large: the ridge
             of the correction (see `kshot.vision.corrections`); None: a support says nothing.
+        edges: planes of edges and colours behind the features, see `kshot.vision.patches`. What a box looks like has then
+            their cells too, behind its `vector` numbers; and candidates that overlap are fewer, since looking costs more.
     """
 
     kind: ClassVar[str] = "vision.centres"
@@ -49,8 +54,10 @@ class Centres(Localiser):
         most: int = 100,
         least: float = -4.0,
         firmness: float | None = None,
+        edges: int = 0,
     ) -> None:
         super().__init__()
+        self.edges = edges
         self.features, self.width, self.vector = features, tower, vector
         self.most, self.least, self.firmness = most, least, firmness
         self.tower = nn.Sequential(block(features, tower), block(tower, tower))
@@ -64,21 +71,22 @@ class Centres(Localiser):
         )  # fmt: skip
 
     def config(self) -> dict[str, Any]:
+        more = {"edges": self.edges} if self.edges else {}
         return {
             "features": self.features, "tower": self.width, "vector": self.vector, "most": self.most,
-            "least": self.least, "firmness": self.firmness,
+            "least": self.least, "firmness": self.firmness, **more,
         }  # fmt: skip
 
     def embed(self, features: Any) -> Any:
         if isinstance(features, list):
             return [self.embed(item[None])[0] for item in features]
         maps, planes = features[:, :-PLANES], features[:, -PLANES:]
-        tower = self.tower(maps)
+        tower = self.tower(maps[:, : self.features])
         return torch.cat([maps, tower, self.places(tower), planes], 1)
 
     def layers(self, item: Tensor) -> Layers:
         """The parts of an embedded picture, each [channels, h, w]."""
-        return Layers(*torch.split(item, [self.features, self.width, 1, 4, PLANES]))
+        return Layers(*torch.split(item, [self.features, self.edges, self.width, 1, 4, PLANES]))
 
     def locate(self, items: Sequence[Tensor], rows: Sequence[Tensor]) -> Where:
         if self.firmness is None:
@@ -95,8 +103,11 @@ class Centres(Localiser):
     def propose(self, item: Tensor, where: Where) -> Candidates:
         layers = corrected(self.layers(item), where)
         cells, boxes = self._peaks(layers, self.most)
-        seen = self.look(self._patches(layers, boxes))
-        return Candidates(boxes, layers.objectness.flatten()[cells], seen, cells)
+        objectness = layers.objectness.flatten()[cells]
+        if self.edges:
+            kept = keep_best(boxes, objectness, _SAME)[:_CLOSELY]
+            cells, boxes, objectness = cells[kept], boxes[kept], objectness[kept]
+        return Candidates(boxes, objectness, self._seen([layers], [boxes])[0], cells)
 
     def _peaks(self, layers: Layers, most: int) -> tuple[Tensor, Tensor]:
         """The likeliest centres, as places of cells [m], and their boxes [m, 4]."""
@@ -119,22 +130,7 @@ class Centres(Localiser):
 
     def _patches(self, layers: Layers, boxes: Tensor) -> Tensor:
         """The features under boxes [m, 4] on a grid, [m, features, grid, grid]."""
-        if not len(boxes):
-            return boxes.new_zeros(0, self.features, _GRID, _GRID)
-        steps = (torch.arange(_GRID, device=boxes.device) + 0.5).to(boxes) / _GRID
-        first = layers.planes[:2, 0, 0]
-        size = boxes.new_tensor(layers.features.shape[:0:-1])  # width, height
-        low, span = boxes[:, None, :2], (boxes[:, 2:] - boxes[:, :2])[:, None]
-        cells = (low + span * steps[None, :, None] - first) / layers.step  # [m, grid, 2]
-        places = 2 * (cells + 0.5) / size - 1
-        grid = torch.stack(
-            [places[:, None, :, 0].expand(-1, _GRID, -1), places[:, :, None, 1].expand(-1, -1, _GRID)], -1
-        )
-        seen = F.grid_sample(
-            layers.features[None], grid.reshape(1, -1, _GRID, 2), align_corners=False, padding_mode="border"
-        )
-        patches: Tensor = seen[0].reshape(-1, len(boxes), _GRID, _GRID).transpose(0, 1)
-        return patches
+        return _sampled(layers, layers.features, boxes, _GRID)
 
     def vectors(self, item: Tensor, rows: Tensor) -> Tensor:
         return self.vectors_of([item], [rows])[0]
@@ -144,16 +140,22 @@ class Centres(Localiser):
 
     def _seen(self, layers: Sequence[Layers], boxes: Sequence[Tensor]) -> list[Tensor]:
         """What boxes of n pictures look like: n tensors [boxes, vector]."""
-        patches = [self._patches(one, own) for one, own in zip(layers, boxes, strict=True)]
-        if not patches:
+        if not boxes:
             return []
-        return list(torch.split(self.look(torch.cat(patches)), [len(own) for own in boxes]))
+        patches = [self._patches(one, own) for one, own in zip(layers, boxes, strict=True)]
+        seen = self.look(torch.cat(patches))
+        if self.edges:
+            cells = [_cells(one, own) for one, own in zip(layers, boxes, strict=True)]
+            seen = torch.cat([seen, torch.cat(cells)], 1)
+        return list(torch.split(seen, [len(own) for own in boxes]))
 
     def aside(
         self, items: Sequence[Tensor], rows: Sequence[Tensor], where: Where, count: int
     ) -> list[Tensor]:
         layers = [corrected(self.layers(item), where) for item in items]
         found = []
+        if self.edges:  # parts are so many that some of any place are like some of any class
+            return [item.new_zeros(0, self.vector + self.edges * GRID**2) for item in items]
         for one, own in zip(layers, rows, strict=True):
             boxes = self._peaks(one, count + 2 * len(own) + 4)[1]
             found.append(boxes[_apart_from(boxes, own)][:count])
@@ -179,6 +181,37 @@ class Centres(Localiser):
                 boxes = self._boxes(layers, cells)
                 total = total + len(own) * _side_loss(boxes, gold, layers.step)
         return total / max(count, 1)
+
+
+def _sampled(layers: Layers, planes: Tensor, boxes: Tensor, count: int) -> Tensor:
+    """Planes [channels, h, w] under boxes [m, 4] on a grid of `count` points a side, [m, channels, count, count]."""
+    if not len(boxes):
+        return boxes.new_zeros(0, len(planes), count, count)
+    steps = (torch.arange(count, device=boxes.device) + 0.5).to(boxes) / count
+    first = layers.planes[:2, 0, 0]
+    size = boxes.new_tensor(planes.shape[:0:-1])  # width, height
+    low, span = boxes[:, None, :2], (boxes[:, 2:] - boxes[:, :2])[:, None]
+    cells = (low + span * steps[None, :, None] - first) / layers.step  # [m, count, 2]
+    places = 2 * (cells + 0.5) / size - 1
+    grid = torch.stack(
+        [places[:, None, :, 0].expand(-1, count, -1), places[:, :, None, 1].expand(-1, -1, count)], -1
+    )
+    seen = F.grid_sample(
+        planes[None], grid.reshape(1, -1, count, 2), align_corners=False, padding_mode="border"
+    )
+    found: Tensor = seen[0].reshape(-1, len(boxes), count, count).transpose(0, 1)
+    return found
+
+
+def _cells(layers: Layers, boxes: Tensor) -> Tensor:
+    """Edges and colours of boxes [m, 4] and of what is around them, [m, planes * GRID * GRID]: on a square grid, since a
+    thing keeps its shape."""
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    sides = (
+        boxes[:, 2:] - boxes[:, :2]
+    ) / layers.step  # in cells, which are square on the network's own picture
+    reach = sides.amax(1, keepdim=True) * layers.step * (AROUND / 2)
+    return _sampled(layers, layers.edges, torch.cat([middle - reach, middle + reach], 1), GRID).flatten(1)
 
 
 def _apart_from(boxes: Tensor, rows: Tensor) -> Tensor:

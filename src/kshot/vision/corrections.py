@@ -25,9 +25,11 @@ _FEW = 0.1
 
 
 class Layers(NamedTuple):
-    """The channels of an embedded picture: features, features about places, objectness, sides, planes."""
+    """The channels of an embedded picture: features, edges (perhaps none), features about places, objectness, sides,
+    planes."""
 
     features: Tensor
+    edges: Tensor
     tower: Tensor
     objectness: Tensor
     sides: Tensor

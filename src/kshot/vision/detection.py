@@ -6,15 +6,19 @@ import os
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
+import torch
 from torch import Tensor
 
 from kshot.bundles import load, register_learner
+from kshot.encoders import Encoder
 from kshot.errors import BundleError, DataError, SettingError, UnsupportedError
 from kshot.heads import Head
-from kshot.learners import Learner, Located
+from kshot.learners import Learner, Localiser, Located
+from kshot.learners.learner import State
 from kshot.learners.records import fingerprint
 from kshot.tasks import Examples
 from kshot.vision.centres import Centres
+from kshot.vision.patches import BINS, Patches
 from kshot.vision.picture_maps import MapEncoder
 from kshot.vision.pyramids import TorchVisionMaps
 
@@ -40,8 +44,36 @@ class Detector(Located):
     """
 
     kind: ClassVar[str] = "vision.detector"
+    head: Head
     origin: tuple[Learner, ...] = ()
     """The base that this network was tuned from, while it is in memory; a tuple, since it is no part of this one."""
+
+    def __init__(
+        self, encoder: Encoder, localiser: Localiser | dict[str, Any], head: str | Head = "prototype", **settings: Any
+    ) -> None:  # fmt: skip
+        super().__init__(
+            encoder, localiser, Patches(**settings) if head == Patches.kind else head, **settings
+        )
+
+    def named(self, vectors: Tensor, labels: Tensor, size: int) -> State:
+        """As for others; distances to parts of a class are comparable as they are, without a level for each class."""
+        if not isinstance(self.head, Patches):
+            return super().named(vectors, labels, size)
+        present, places = torch.unique(labels, return_inverse=True)
+        head = self.head.solve(vectors, places, len(present))
+        return {
+            "present": present, "levels": vectors.new_zeros(len(present)), **{f"head/{k}": t for k, t in head.items()}
+        }  # fmt: skip
+
+    def refusal(self, state: State, vectors: Tensor) -> Tensor:
+        """As for others; with parts, what is marked as none of the classes is looked up as a class is."""
+        if not isinstance(self.head, Patches):
+            return super().refusal(state, vectors)
+        constant, aside = self.outside[0].expand(len(vectors), 1), state["aside"]
+        if not len(aside):
+            return constant
+        strange = self.head.solve(aside, torch.zeros(len(aside), dtype=torch.long, device=aside.device), 1)
+        return torch.logaddexp(constant, self.head.respond(strange, vectors))
 
     def unpacked(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
         if targets is None and not isinstance(inputs, Examples):
@@ -133,6 +165,32 @@ def resized(learner: Detector, size: int) -> Detector:
     other.seen, other.self_knowledge = learner.seen, learner.self_knowledge
     other.load_state_dict(learner.state_dict())
     other.card = learner.card
+    return other.eval()
+
+
+def closer(learner: Detector) -> Detector:
+    """The same detector, which names boxes by their parts: see `kshot.vision.patches`."""
+    maps = cast(MapEncoder, learner.encoder)
+    planes = BINS + maps.channels
+    localiser = Centres(**{**learner.localiser.config(), "edges": planes})
+    encoder = type(maps)(**{**maps.config(), "edges": True})
+    return _like(learner, Detector(encoder, localiser, Patches(int(localiser.vector), planes)))
+
+
+def plainer(learner: Detector) -> Detector:
+    """The same detector without `closer`, naming by the nearest mean; itself where it does not look closer."""
+    if not isinstance(learner.head, Patches):
+        return learner
+    encoder = type(learner.encoder)(**{**learner.encoder.config(), "edges": False})
+    return _like(learner, Detector(encoder, Centres(**{**learner.localiser.config(), "edges": 0})))
+
+
+def _like(learner: Detector, other: Detector) -> Detector:
+    """`other` with the weights, but for those of the head, and all else that `learner` carries."""
+    weights = {name: t for name, t in learner.state_dict().items() if not name.startswith("head.")}
+    other.load_state_dict(weights, strict=False)
+    other.seen, other.self_knowledge = learner.seen, learner.self_knowledge
+    other.card, other.name, other.origin = learner.card, learner.name, learner.origin
     return other.eval()
 
 

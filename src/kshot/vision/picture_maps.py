@@ -19,6 +19,7 @@ from kshot.encoders.encoder import Read
 from kshot.encoders.images import ImageEncoder
 from kshot.encoders.sizes import whole, whole_numbers
 from kshot.errors import SettingError
+from kshot.vision.patches import edge_planes
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -35,11 +36,13 @@ class MapEncoder(ImageEncoder):
         size: pixels of the longer side that the network sees; pictures are enlarged or reduced to it.
         channels, mean, std: see `ImageEncoder`.
 
-    A map has `features` channels and the `PLANES` behind them. Pictures of unequal shape give a list of maps.
+    A map has `features` channels and the `PLANES` behind them; with `edges` also, between them, the planes of
+    `kshot.vision.patches.edge_planes`. Pictures of unequal shape give a list of maps.
     """
 
     chunk: ClassVar[int] = 16
     stride: int
+    edges: bool = False
     multiple: int
     """Sides are padded to multiples of this."""
 
@@ -81,8 +84,21 @@ class MapEncoder(ImageEncoder):
     def forward(self, x: Any) -> Any:
         if isinstance(x, list):
             return self._of_unequal(x)
-        maps = self.maps(x[:, : self.channels])
-        return torch.cat([maps, F.avg_pool2d(x[:, self.channels :], self.stride)], 1)
+        picture, planes = x[:, : self.channels], x[:, self.channels :]
+        found = [self.maps(picture), F.avg_pool2d(planes, self.stride)]
+        if self.edges:
+            found.insert(1, edge_planes(self._shown(picture), self.stride))
+        return torch.cat(found, 1)
+
+    def _shown(self, x: Tensor) -> Tensor:
+        """A normalised picture in 0..1 again."""
+        if not self.mean:
+            return x
+        return x * x.new_tensor(self.std).view(1, -1, 1, 1) + x.new_tensor(self.mean).view(1, -1, 1, 1)
+
+    def edged(self, config: dict[str, Any]) -> dict[str, Any]:
+        """A configuration that says whether there are planes of edges; older ones say nothing."""
+        return {**config, "edges": True} if self.edges else config
 
     def _of_unequal(self, x: list[Tensor]) -> list[Tensor]:
         """Pictures of one shape are encoded together."""
@@ -107,6 +123,7 @@ class PictureMaps(MapEncoder):
         widths: channels at strides 2, 4, 8, 16 and 32 (with `fine`: 1, 2, 4, 8 and 16).
         features: channels of the map.
         fine: a map at stride 2 instead of 4, for pictures of few pixels.
+        edges: see `MapEncoder`.
 
     >>> import torch
     >>> PictureMaps(64, 1, widths=(4, 4, 8, 8, 8), features=6)(torch.zeros(2, 5, 64, 64)).shape
@@ -124,8 +141,10 @@ class PictureMaps(MapEncoder):
         fine: bool = False,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        edges: bool = False,
     ) -> None:
         super().__init__(size, channels, mean, std)
+        self.edges = bool(edges)
         self.widths = whole_numbers("widths", widths, 1)
         if len(self.widths) != 5:
             raise SettingError(f"widths are {list(widths)}; give five: one a level of the pyramid")
@@ -141,9 +160,9 @@ class PictureMaps(MapEncoder):
         self.to(memory_format=torch.channels_last)
 
     def config(self) -> dict[str, Any]:
-        return {
+        return self.edged({
             **self.image_config(), "widths": list(self.widths), "features": self.features, "fine": self.fine,
-        }  # fmt: skip
+        })  # fmt: skip
 
     def maps(self, x: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n features h w"]:
         x = self.stem(x.contiguous(memory_format=torch.channels_last))

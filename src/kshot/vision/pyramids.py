@@ -30,7 +30,7 @@ class TorchVisionMaps(MapEncoder):
     Args:
         name: "resnet18", "mobilenet_v3_large", "efficientnet_b0" and the like; transformers have no pyramid.
         size: pixels of the longer side. features: channels of the map.
-        pretrained: as for `kshot.encoders.TorchVision`.
+        pretrained: as for `kshot.encoders.TorchVision`. edges: see `MapEncoder`.
 
     Raises:
         SettingError: a model without layers at these strides.
@@ -49,8 +49,10 @@ class TorchVisionMaps(MapEncoder):
         *,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        edges: bool = False,
     ) -> None:
         super().__init__(size, channels, mean or IMAGENET_MEAN[:channels], std or IMAGENET_STD[:channels])
+        self.edges = bool(edges)
         self.name, self.features = name, features
         whole = TorchVision(name, 224, 3, pretrained).network
         self.body = _children(whole, name)
@@ -60,7 +62,7 @@ class TorchVisionMaps(MapEncoder):
         self.to(memory_format=torch.channels_last)
 
     def config(self) -> dict[str, Any]:
-        return {"name": self.name, **self.image_config(), "features": self.features}
+        return self.edged({"name": self.name, **self.image_config(), "features": self.features})
 
     def train(self, mode: bool = True) -> TorchVisionMaps:
         """The model's own norms stay with their running statistics: a few pictures say less about them."""

@@ -1,7 +1,8 @@
 """Tuning a detector's network on one task's marked pictures, kept only where pictures held out gain by it.
 
 Gradient descent on random crops: the localiser's own loss (see `kshot.vision.Centres`) and the cross entropy of what the
-boxes look like. Afterwards the closed form names as ever, so that a tuned task explains, grows and shrinks as another.
+boxes look like. Afterwards a closed form names: the one of the base, or, where boxes held out are named better so, that
+of `kshot.vision.patches`. So a tuned task explains, grows and shrinks as another.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from kshot.seeds import generator
 from kshot.tasks.examples import take
 from kshot.tasks.spaces import Boxes
 from kshot.vision.average_precision import average_precision
+from kshot.vision.by_parts import ByParts, by_parts, looking_closer
 from kshot.vision.centres import Centres
 from kshot.vision.crops import Crops
-from kshot.vision.detection import Detector
+from kshot.vision.detection import Detector, plainer
 from kshot.vision.picture_maps import MapEncoder
 
 _TRIAL = 0.7
@@ -52,6 +54,7 @@ class Tuned:
     Attributes:
         task: adapted on the tuned network, or as it was.
         kept: whether the tuned network was kept.
+        by_parts: whether boxes are named by their parts now (see `kshot.vision.patches`).
         before, after: on pictures held out of the first part of the run, without tuning and with what that part tuned:
             the AP50 of boxes whatever their label, times the mean probability of the right name among the names of the
             marked boxes; NaN where no picture could be held out.
@@ -60,6 +63,7 @@ class Tuned:
 
     task: Adapted
     kept: bool
+    by_parts: bool
     before: float
     after: float
     steps: int
@@ -113,7 +117,9 @@ def tune(
     if kept:
         run.descend(everything, clock, 1.0)
     found = run.task() if kept else task
-    return Tuned(found, kept, before, after, run.steps, time.process_time() - run.begin)
+    return Tuned(
+        found, kept, kept and run.parts is not None, before, after, run.steps, time.process_time() - run.begin
+    )
 
 
 def _checked(task: Adapted, seconds: float, rate: float) -> None:
@@ -148,7 +154,8 @@ class _Run:
 
     def __init__(self, task: Adapted, crops: Crops, batch: int, rate: float, seed: int) -> None:
         self.begin, self.before, self.crops, self.batch = time.process_time(), task, crops, batch
-        self.learner = cast(Detector, copy.deepcopy(task.learner))
+        self.learner = plainer(copy.deepcopy(cast(Detector, task.learner)))
+        self.parts: ByParts | None = None
         self.encoder = cast(MapEncoder, self.learner.encoder)
         self.localiser = cast(Centres, self.learner.localiser)
         assert isinstance(task.space, Boxes)
@@ -221,6 +228,8 @@ class _Run:
     def _loss(self, crops: list[tuple[Tensor, Tensor]]) -> Tensor:
         boxes = [own for _, own in crops]
         items = list(self.learner.embed(torch.stack([picture for picture, _ in crops])))
+        if self.parts is not None:  # names come from elsewhere
+            return self.localiser.loss(items, boxes)
         marked = torch.cat(self.localiser.vectors_of(items, [self._shaken(own) for own in boxes]))
         others = torch.cat(self.localiser.aside(items, boxes, {}, _UNMARKED))
         goal = torch.cat([torch.cat(boxes)[:, 4].long() + 1, torch.zeros(len(others), dtype=torch.long)])
@@ -233,15 +242,23 @@ class _Run:
         return torch.cat([moved[:, :2], torch.maximum(moved[:, 2:], moved[:, :2] + 1), boxes[:, 4:]], 1)
 
     def judged(self, held: list[int]) -> tuple[float, float]:
-        """AP50 on the pictures held out, taught by the others: with the base, and with the network as it is now."""
+        """How well boxes held out are found and named (see `Tuned`), taught by the others: with the base, and with the
+        network as it is now. Decides too whether they are named by their parts."""
         rest = [place for place in range(len(self.before)) if place not in held]
         self._steady(rest)
         new = embed_read(self.learner, self.before.inputs)
-        found = []
+        rows = [self.rows[place] for place in held]
+        merits, hits = [], torch.zeros(0)
         for learner, embedded in ((self.before.learner, self.before.embedded), (self.learner, new)):
             small = self._taught(cast(Detector, learner), embedded, rest)
-            found.append(_merit(small, [embedded[p] for p in held], [self.rows[p] for p in held]))
-        return found[0], found[1]
+            items = [embedded[place] for place in held]
+            finding, (chances, hits) = _finding(small, items, rows), _naming(small, items, rows)
+            merits.append((finding, float(chances.mean())))
+        (first, before), (second, after) = merits
+        found = by_parts(self.learner, self.before.inputs, self.rows)
+        if found is not None and _surely_more(found.hits(held), hits):
+            self.parts, after = found, float(found.probabilities(held).mean())
+        return first * before, second * after
 
     def _steady(self, places: Sequence[int]) -> None:
         """Batch norms take their statistics anew, from whole pictures: those of crops are a little off."""
@@ -268,14 +285,17 @@ class _Run:
     def task(self) -> Adapted:
         """The whole task on the tuned network."""
         self._steady(range(len(self.before)))
-        embedded = embed_read(self.learner, self.before.inputs)
-        self._refuse_anew(list(embedded))
-        for parameter, old in zip(self.learner.parameters(), self.before.learner.parameters(), strict=True):
-            parameter.grad = None
-            parameter.requires_grad_(old.requires_grad)
+        learner = self.learner if self.parts is None else looking_closer(self.learner, self.parts)
+        embedded = embed_read(learner, self.before.inputs)
+        if self.parts is None:
+            self._refuse_anew(list(embedded))
         base = self.before.learner
-        self.learner.tuned_from(base, [self.encoder.digest(item) for item in self.before.inputs], self.steps)
-        return self.before.on(self.learner.eval(), embedded)
+        moving = {name: parameter.requires_grad for name, parameter in base.named_parameters()}
+        for name, parameter in learner.named_parameters():
+            parameter.grad = None
+            parameter.requires_grad_(moving.get(name, False))
+        learner.tuned_from(base, [self.encoder.digest(item) for item in self.before.inputs], self.steps)
+        return self.before.on(learner.eval(), embedded)
 
     def _refuse_anew(self, items: list[Tensor]) -> None:
         """The scalars that decide what is refused, for a network that knows these pictures: each picture's crops are
@@ -333,18 +353,32 @@ class _Run:
         return F.nll_loss(names, goal[keep], reduction="sum"), int(keep.sum())
 
 
-def _merit(task: Adapted, items: list[Tensor], rows: list[Tensor]) -> float:
-    """AP50 of boxes whatever their label, times the mean probability of the right name among the names of marked boxes.
-    Of the few boxes held out every one counts in both, where the usual mean of AP50 over labels is mostly noise."""
+def _finding(task: Adapted, items: list[Tensor], rows: list[Tensor]) -> float:
+    """AP50 of boxes whatever their label. Of the few boxes held out every one counts, where the usual mean of AP50 over
+    labels is mostly noise."""
+    found = task.space.decode(task.outputs(items), least=0.01).boxes
+    gold = [[(*row[:4], "any") for row in own[own[:, 4] >= 0].tolist()] for own in rows]
+    return average_precision([[(*box[:4], "any", *box[5:]) for box in own] for own in found], gold).ap
+
+
+def _naming(task: Adapted, items: list[Tensor], rows: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Of each marked box: the probability of its right name among the names, and whether that is the likeliest."""
     learner = cast(Detector, task.solver)
     marked = [own[own[:, 4] >= 0] for own in rows]
-    found = task.space.decode(task.outputs(items), least=0.01).boxes
-    gold = [[(*row[:4], "any") for row in own.tolist()] for own in marked]
-    finding = average_precision([[(*box[:4], "any", *box[5:]) for box in own] for own in found], gold).ap
+    right = torch.cat(marked)[:, 4].long()
     with torch.no_grad(), evaluating(learner):
         looks = torch.cat(learner.localiser.vectors_of(items, marked))
         names = learner.names(task.state, looks, task.space)[:, 1:].softmax(1)
-    return finding * float(names.gather(1, torch.cat(marked)[:, 4:].long()).mean())
+    return names.gather(1, right[:, None])[:, 0], names.argmax(1) == right
+
+
+def _surely_more(one: Tensor, other: Tensor) -> bool:
+    """Whether one way names more of the same boxes right than another, by more than chance makes it (the statistic of
+    McNemar 1947 above 1)."""
+    if len(one) != len(other):
+        return False
+    gained, lost = int((one & ~other).sum()), int((other & ~one).sum())
+    return gained - lost > math.sqrt(gained + lost)
 
 
 def _scaled(rows: Tensor, item: Tensor, picture: Tensor) -> Tensor:
