@@ -26,7 +26,7 @@ import torch
 
 from benchmarks.rows import append
 from benchmarks.serving import capped
-from benchmarks.serving.fill import BASE, EXAMPLES, SHOTS, SPEC, WAYS, base, model_name, sentences
+from benchmarks.serving.fill import BASE, EXAMPLES, SHOTS, SPEC, WAYS, base, inputs, model_name, sentences
 from kshot.learners import Learner
 from kshot.seeds import generator
 from kshot.serving.service import Asked, Service
@@ -134,16 +134,27 @@ def density(folder: Path, spec: str) -> None:
 
 
 def asking(service: Service, tasks: int, seed: int = 0) -> Callable[[int], Any]:
-    """Questions to tasks drawn uniformly, each a sentence that nobody asked before: encoders keep what they encoded."""
-    rng = generator(seed, "serving", "traffic")
-    drawn = torch.randint(tasks, (50_000,), generator=rng).tolist()
-    texts = sentences(2000, seed=7)
+    """Questions to tasks drawn uniformly."""
+    model, said = drawn(service, tasks, seed)
 
     def ask(n: int) -> Any:
-        said = f"{texts[n % len(texts)]} {next(_ASKED)}"
-        return service.predict("local", model_name(drawn[n % len(drawn)]), [said])
+        return service.predict("local", model(n), [said(n)])
 
     return ask
+
+
+def drawn(service: Service, tasks: int, seed: int) -> tuple[Callable[[int], str], Callable[[int], str]]:
+    """The model and the input of the n-th question. Texts are sentences that nobody asked before: their encoders keep
+    what they encoded."""
+    rng = generator(seed, "serving", "traffic")
+    places = torch.randint(tasks, (50_000,), generator=rng).tolist()
+    learner = service.bases[BASE]
+    known, text = inputs(learner, 2000, seed=7), learner.encoder.modality == "text"
+
+    def said(n: int) -> str:
+        return f"{known[n % len(known)]} {next(_ASKED)}" if text else known[n % len(known)]
+
+    return lambda n: model_name(places[n % len(places)]), said
 
 
 TOGETHER = 8
@@ -152,15 +163,10 @@ TOGETHER = 8
 
 def together(service: Service, tasks: int, seed: int = 0) -> Callable[[int], Any]:
     """As `asking`, eight questions to eight tasks at a time, as the server takes them from its line."""
-    rng = generator(seed, "serving", "traffic")
-    drawn = torch.randint(tasks, (50_000,), generator=rng).tolist()
-    texts = sentences(2000, seed=7)
+    model, said = drawn(service, tasks, seed)
 
     def ask(n: int) -> Any:
-        batch = [
-            Asked("local", model_name(drawn[k % len(drawn)]), [f"{texts[k % len(texts)]} {next(_ASKED)}"])
-            for k in range(TOGETHER * n, TOGETHER * (n + 1))
-        ]
+        batch = [Asked("local", model(k), [said(k)]) for k in range(TOGETHER * n, TOGETHER * (n + 1))]
         for told in service.predict_many(batch):
             if isinstance(told, Exception):
                 raise told
@@ -178,6 +184,8 @@ def cliff(folder: Path, spec: str, queries: int) -> None:
     system is made to forget them all before each turn.
     """
     learner, most = base(spec), capped.cap()
+    kind = "synthetic sentences" if learner.encoder.modality == "text" else "pictures of random strokes"
+    data = f"{WAYS} classes of {SHOTS} {kind}, {learner.encoder.features} features"
     services = {name: open_service(folder / name, learner) for name in ("few", "many")}
     counts = {name: service.store.count() for name, service in services.items()}
     for name, service in services.items():
@@ -194,7 +202,7 @@ def cliff(folder: Path, spec: str, queries: int) -> None:
                 make, before = together if callers == TOGETHER else asking, capped.disk_bytes()
                 burst = _burst(make(service, counts[name], seed=round_), queries, callers)
                 found[name].append((*burst, (capped.disk_bytes() - before) / queries / 1024))
-        _told(spec, counts["many"], callers, most, found)
+        _told(spec, data, counts["many"], callers, most, found)
     for service in services.values():
         service.close()
 
@@ -219,25 +227,32 @@ def _burst(ask: Callable[[int], Any], queries: int, callers: int) -> tuple[float
 
 
 def _told(
-    spec: str, tasks: int, callers: int, most: int | None, found: dict[str, list[tuple[float, ...]]]
+    spec: str,
+    data: str,
+    tasks: int,
+    callers: int,
+    most: int | None,
+    found: dict[str, list[tuple[float, ...]]],
 ) -> None:
     who = {1: "1 caller", TOGETHER: f"{TOGETHER} questions together"}.get(callers, f"{callers} callers")
     where = f"{spec}, {who}, " + ("pages cold" if most is None else f"memory capped at {most} MiB")
     for place, (what, unit) in enumerate((("throughput", "per s"), ("p50", "ms"), ("p99", "ms"))):
         few, many = ([one[place] for one in found[name]] for name in ("few", "many"))
-        row(f"predict, core, {what}", f"{where}, 10 tasks", few, unit)
-        row(f"predict, core, {what}", f"{where}, {tasks} tasks uniform", many, unit)
+        row(f"predict, core, {what}", f"{where}, 10 tasks", few, unit, data=data)
+        row(f"predict, core, {what}", f"{where}, {tasks} tasks uniform", many, unit, data=data)
         row(
             f"predict, core, {what}, ratio",
             f"{where}, {tasks} to 10",
             [m / f for m, f in zip(many, few, strict=True)],
             "x",
+            data=data,
         )
     row(
         "predict, core, read from the disk",
         f"{where}, {tasks} tasks uniform",
         [one[3] for one in found["many"]],
         "KiB",
+        data=data,
     )
 
 

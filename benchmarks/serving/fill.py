@@ -1,6 +1,7 @@
-"""Fills a store with many tasks, through the store's own door: text examples with features of 384 numbers.
+"""Fills a store with many tasks, through the store's own door: texts, or strokes where the base takes images.
 
 python -m benchmarks.serving.fill FOLDER --tasks 100000
+python -m benchmarks.serving.fill FOLDER --tasks 100000 --base glyphs --pool 2000
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-import kshot
+from kshot.commandline.sources import base_of
+from kshot.encoders import ImageEncoder
+from kshot.encoders.pictures import png
 from kshot.learners import Adapted, Learner
 from kshot.learners.records import fingerprint
 from kshot.seeds import generator
@@ -79,8 +83,34 @@ FRAMES = (
 
 
 def base(spec: str = SPEC) -> Learner:
-    """What the tasks are taught on: a text classifier on hashed n-grams, cheap, so that the service itself shows."""
-    return kshot.text.classifier(spec)
+    """What the tasks are taught on: by default hashed n-grams, so cheap that the service itself shows."""
+    return base_of(spec)
+
+
+def strokes(count: int, size: int, seed: int = 0) -> list[str]:
+    """Different pictures of a walk of the pen, as they would be posted."""
+    rng = generator(seed, "serving", "strokes")
+    steps = torch.randint(-1, 2, (count, 60, 2), generator=rng).cumsum(1) + size // 2
+    places = steps.clamp(1, size - 2)
+    found = []
+    for walk in places:
+        picture = torch.zeros(1, size, size)
+        for dx, dy in ((0, 0), (0, 1), (1, 0)):
+            picture[0, walk[:, 0] + dx, walk[:, 1] + dy] = 1.0
+        found.append(to_png(picture))
+    return found
+
+
+def to_png(picture: Tensor) -> str:
+    """A picture [1, h, w] as a PNG in a data: URL."""
+    return "data:image/png;base64," + base64.b64encode(png(picture)).decode()
+
+
+def inputs(learner: Learner, count: int, seed: int = 0) -> list[str]:
+    """What the base takes, as it would be posted."""
+    if isinstance(learner.encoder, ImageEncoder):
+        return strokes(count, learner.encoder.size, seed)
+    return sentences(count, seed)
 
 
 def sentences(count: int, seed: int = 0) -> list[str]:
@@ -108,8 +138,11 @@ def fill(
 ) -> float:
     """Put tasks into an empty store; returns the seconds it took."""
     start = time.perf_counter()
-    texts = sentences(min(pool, max(500, 10 * tasks)))
+    posted = inputs(learner, min(pool, max(500, 10 * tasks)))
+    image = isinstance(learner.encoder, ImageEncoder)
+    texts: Any = [learner.encoder.from_json(one) for one in posted] if image else posted
     read = learner.encoder.read(texts)
+    texts = list(read) if image else texts
     with torch.no_grad():
         features = torch.cat(
             [learner.embed(learner.prepared(read[k : k + 512])) for k in range(0, len(texts), 512)]
