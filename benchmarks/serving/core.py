@@ -200,7 +200,8 @@ def cliff(folder: Path, spec: str, queries: int) -> None:
                 if most is None:
                     chill(folder / name)
                 make, before = together if callers == TOGETHER else asking, capped.disk_bytes()
-                burst = _burst(make(service, counts[name], seed=round_), queries, callers)
+                asks = make(service, counts[name], seed=ROUNDS * callers + round_)
+                burst = _burst(asks, queries, callers)
                 found[name].append((*burst, (capped.disk_bytes() - before) / queries / 1024))
         _told(spec, data, counts["many"], callers, most, found)
     for service in services.values():
