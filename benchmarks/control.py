@@ -4,6 +4,7 @@ python -m benchmarks.control gather             live through robots with faults 
 python -m benchmarks.control train              models of 3 seeds on these lives (resumes)
 python -m benchmarks.control measure            return in the 200 steps after the fault, the fault unannounced
 python -m benchmarks.control validate           the same on validation faults, printed only: for choosing
+python -m benchmarks.control bound              what knowing the fault is worth, by planning in the simulator itself
 python -m benchmarks.control predict            error of the predicted next observation, before any planning
 python -m benchmarks.control ship               copy the models of seed 0 to src/kshot/bases
 python -m benchmarks.control speed              CPU milliseconds of a control step, one robot, one thread
@@ -27,28 +28,35 @@ import torch
 
 from benchmarks.rows import ROOT, append
 from kshot.bundles import load_learned
-from kshot.control import MPC, Dynamics, Life, Lived, Robots, Shaking, live
+from kshot.control import MPC, Dynamics, Fault, Handover, Life, Lived, Robots, Shaking, live
 from kshot.control.controller import replayed
 from kshot.control.practice import MODELS, Practice, Practised, controlled
+from kshot.control.simulated import SimulatorControl
 from kshot.learners import save_learner
 from kshot.seeds import generator
 
 RANGES: dict[str, Any] = {
-    "weak": (1, 3), "strength": (0.2, 1.0), "payload": (1.0, 5.0), "friction": (0.2, 1.0), "whole": 0.1
+    "weak": (1, 3), "strength": (0.1, 0.7), "payload": (1.0, 5.0), "friction": (0.4, 4.0), "whole": 0.1
 }  # fmt: skip
 """What is trained on."""
 
 FAULTS: dict[str, dict[str, Any]] = {
-    "joint strength": {"kinds": ("joint",), "weak": (2, 3), "strength": (0.2, 0.5)},
+    "joint strength": {"kinds": ("joint",), "weak": (2, 3), "strength": (0.1, 0.3)},
     "payload": {"kinds": ("payload",), "payload": (3.0, 5.0)},
-    "friction": {"kinds": ("friction",), "friction": (0.2, 0.35)},
-    "held out: joint strength": {"kinds": ("joint",), "weak": (2, 3), "strength": (0.0, 0.2)},
+    "friction": {"kinds": ("friction",), "friction": (2.0, 4.0)},
+    "held out: joint strength": {"kinds": ("joint",), "weak": (2, 3), "strength": (0.0, 0.1)},
     "held out: payload": {"kinds": ("payload",), "payload": (5.0, 7.0)},
-    "held out: friction": {"kinds": ("friction",), "friction": (0.1, 0.2)},
+    "held out: friction": {"kinds": ("friction",), "friction": (4.0, 6.0)},
 }
+BOUNDED: dict[str, dict[str, Any]] = {
+    "slippery floor": {"kinds": ("friction",), "friction": (0.2, 0.35)},
+    "strength of five or six joints": {"kinds": ("joint",), "weak": (5, 6), "strength": (0.15, 0.4)},
+}
+"""Faults of which only the bound was measured."""
 SHIPPED = {"adaptive": "", "plain": "_plain", "told": "_told"}
 BEFORE, AFTER = 60, 200
 PLANNING = MPC(horizon=12)
+BOUND = MPC(plans=48, horizon=12)
 
 
 def trained_on(robot: str) -> Robots:
@@ -70,12 +78,16 @@ PLANS = {"half_cheetah": Practice(), "ant": Practice()}
 def models(options: argparse.Namespace) -> Iterator[tuple[int, dict[str, Dynamics], float]]:
     """Seed, models, and the CPU seconds that their training took, without that of the lives."""
     practice = practised(options)
-    if options.part != "train" and all(finished(practice, seed) for seed in range(options.seeds)):
-        for seed in range(options.seeds):
+    if options.round is not None:
+        yield 0, *of_round(practice, options.round)
+        return
+    seeds = range(options.seeds) if options.seed is None else (options.seed,)
+    if options.part != "train" and all(finished(practice, seed) for seed in seeds):
+        for seed in seeds:
             yield seed, *finished(practice, seed)
         return
     practice.gather()
-    for seed in range(options.seeds):
+    for seed in seeds:
         before = practice.cpu
         yield seed, practice.anew(seed), practice.cpu - before
 
@@ -95,20 +107,72 @@ def finished(practice: Practised, seed: int) -> tuple[dict[str, Dynamics], float
     return {name: model.adaptive().eval() if name == "told" else model for name, model in found.items()}, cpu
 
 
+def of_round(practice: Practised, turn: int) -> tuple[dict[str, Dynamics], float]:
+    """The models that drove a round of gathering, and the CPU seconds of all training up to there."""
+    assert practice.folder is not None
+    plain, told = (
+        load_learned(practice.folder / f"fit-{turn}-{name}" / "learner.kshot") for name in ("plain", "told")
+    )
+    labels = ("first", "first-more", *(str(done) for done in range(1, turn + 1)))
+    logs = [
+        practice.folder / f"fit-{label}-{name}" / "log.jsonl"
+        for label in labels
+        for name in ("plain", "told")
+    ]
+    cpu = sum(json.loads(log.read_text().splitlines()[-1])["cpu_seconds"] for log in logs)
+    found = {"adaptive": told.adaptive().eval(), "plain": plain, "told": told.adaptive().eval()}
+    return found, cpu
+
+
 def lives_of(robot: str, fault: str, count: int, stream: str) -> tuple[Robots, list[Life]]:
     """Test robots: whole for a while, then the fault comes."""
-    family = Robots(robot=robot, steps=BEFORE + AFTER, change=(BEFORE, BEFORE), **FAULTS[fault])
+    family = Robots(robot=robot, steps=BEFORE + AFTER, change=(BEFORE, BEFORE), **(FAULTS | BOUNDED)[fault])
     rng = generator(0, "control", stream, fault)
     return family, [family.life(rng) for _ in range(count)]
 
 
-def returns(family: Robots, lives: list[Life], name: str, model: Dynamics | None, window: int) -> np.ndarray:
-    """Rewards [lives, steps] under a controller; model None: random actions."""
+def returns(
+    family: Robots, lives: list[Life], name: str, model: dict[str, Dynamics], window: int
+) -> np.ndarray:
+    """Rewards [lives, steps]: the context-free controller drives up to the fault, then this one; or random actions."""
     rng = generator(0, "control", "plans")
-    if model is None:
-        return live(family, lives, Shaking(len(lives), len(family.body.joints), rng)).rewards.numpy()
-    acting, tell = controlled(model, name, family, lives, PLANNING, rng, window)
-    return live(family, lives, acting, at_step=tell).rewards.numpy()
+    if name == "random":
+        acting: Any = Shaking(len(lives), len(family.body.joints), rng)
+        tell = None
+    else:
+        acting, tell = controlled(model[name], name, family, lives, PLANNING, rng, window)
+    first, _ = controlled(model["plain"], "plain", family, lives, PLANNING, generator(0, "control", "drive"))
+    return live(family, lives, Handover(first, acting, BEFORE), at_step=tell).rewards.numpy()
+
+
+def bound(options: argparse.Namespace) -> None:
+    """What knowing the fault is worth where the model is the world: planning in the simulator, whole or as it is."""
+    for fault in options.faults or FAULTS:
+        family, lives = lives_of(options.robot, fault, options.lives, "bound")
+        start, found = time.process_time(), []
+        for believed in (None, Fault()):
+            rng = generator(0, "control", "bound")
+            planners = [SimulatorControl(family.body, BOUND, rng, known) for known in (None, believed)]
+
+            def meet(step: int, envs: list[Any], planners: list[Any] = planners) -> None:
+                for planner in planners:
+                    planner.meet(step, envs)
+
+            lived = live(family, lives, Handover(*planners, BEFORE), at_step=meet)
+            found.append(lived.rewards[:, BEFORE:].sum(1).numpy())
+        rows = np.stack(found, 1)
+        parts = {
+            "simulator, told the fault": lambda r: r[:, 0].mean(),
+            "simulator, taken to be whole": lambda r: r[:, 1].mean(),
+            "worth of knowing, in the simulator": lambda r: (r[:, 0] - r[:, 1]).mean(),
+        }
+        for what, statistic in parts.items():
+            value, low, high = interval(rows, statistic)
+            print(f"{fault}: {what}: {value:.0f} ({low:.0f} to {high:.0f})", flush=True)
+            append("control", what=what, metric="bound", unit="", value=value, low=low, high=high, seeds=[0],
+                   data=f"{options.robot}, {fault}", regime="planning in the simulator itself", n_tasks=len(lives),
+                   protocol=f"return of the {AFTER} steps after the fault, {BOUND.plans} plans of {BOUND.horizon} steps",
+                   cpu_seconds=round(time.process_time() - start))  # fmt: skip
 
 
 def share(rows: np.ndarray) -> float:
@@ -131,12 +195,34 @@ def measure(options: argparse.Namespace, stream: str) -> None:
         family, lives = lives_of(options.robot, fault, options.lives, stream)
         start = time.process_time()
         found = np.stack([
-            [returns(family, lives, name, model[name], options.window)[:, BEFORE:].sum(1) for name in MODELS]
-            for _, model, _ in trained
+            [measured(options, (stream, fault, name, seed), family, lives, model) for name in MODELS]
+            for seed, model, _ in trained
         ])  # [seeds, models, lives]  # fmt: skip
-        chance = returns(family, lives, "random", None, options.window)[:, BEFORE:].sum(1)
-        report(options, fault, found, chance, sum(cpu for *_, cpu in trained), stream == "test")
+        chance = measured(options, (stream, fault, "random", trained[0][0]), family, lives, trained[0][1])
+        write = stream == "test" and options.seed is None
+        report(options, fault, found, chance, sum(cpu for *_, cpu in trained), write)
         print(f"  {time.process_time() - start:.0f} CPU s", flush=True)
+
+
+def measured(
+    options: argparse.Namespace, which: tuple[Any, ...], family: Robots, lives: list[Life], model: dict[str, Dynamics]
+) -> np.ndarray:  # fmt: skip
+    """Returns after the fault, [lives]; kept in the folder, so that a measurement goes on where it was stopped."""
+    label = (
+        "-".join(str(part) for part in (*which, len(lives), options.window, options.round))
+        .replace(":", "")
+        .replace(" ", "-")
+    )
+    kept: Path = options.folder / f"control-{options.robot}" / f"returns-{label}.npy"
+    if not kept.exists():
+        found = returns(family, lives, which[2], model, options.window)[:, BEFORE:].sum(1)
+        np.save(kept, found)
+    return np.asarray(np.load(kept))
+
+
+def seeds_of(options: argparse.Namespace) -> list[int]:
+    """Of the models."""
+    return [0] if options.round is not None else list(range(options.seeds))
 
 
 def report(
@@ -147,7 +233,7 @@ def report(
     shared = {
         "data": f"{options.robot}, {fault}", "regime": "online, the fault is not announced",
         "protocol": f"return of the {AFTER} steps after the fault", "n_tasks": options.lives,
-        "seeds": list(range(options.seeds)), "cpu_seconds": round(cpu), "window": options.window,
+        "seeds": seeds_of(options), "cpu_seconds": round(cpu), "window": options.window,
     }  # fmt: skip
     names = dict(zip(MODELS, ("adaptive", "context-free", "oracle, told the parameters"), strict=True))
     figures = {
@@ -195,7 +281,7 @@ def predict(options: argparse.Namespace) -> None:
              for name in MODELS] for _, model, _ in trained
         ]).mean(0).T  # fmt: skip
         shared = {
-            "data": f"{options.robot}, {fault}", "regime": "online, the fault is not announced", "seeds": list(range(options.seeds)),
+            "data": f"{options.robot}, {fault}", "regime": "online, the fault is not announced", "seeds": seeds_of(options),
             "protocol": f"one step ahead, from {options.window} steps after the fault on, on lives driven by the "
             "context-free controller", "n_tasks": options.lives, "window": options.window,
         }  # fmt: skip
@@ -259,11 +345,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "part", choices=("gather", "train", "measure", "validate", "predict", "speed", "ship")
+        "part", choices=("gather", "train", "measure", "validate", "predict", "speed", "ship", "bound")
     )
     parser.add_argument("--robot", default="half_cheetah", choices=PLANS)
     parser.add_argument("--faults", nargs="*", help="some of them only")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seed", type=int, help="this one only, to train or measure several at once")
+    parser.add_argument("--round", type=int, help="models of this round of gathering, not those trained anew")
     parser.add_argument("--lives", type=int, default=24)
     parser.add_argument("--window", type=int, default=32)
     parser.add_argument("--folder", type=Path, default=Path("runs"), help="lives, checkpoints and logs")
@@ -278,6 +366,8 @@ def main() -> None:
         predict(options)
     elif options.part == "speed":
         speed(options)
+    elif options.part == "bound":
+        bound(options)
     elif options.part == "ship":
         _, found, _ = next(models(options))
         for name, base in SHIPPED.items():

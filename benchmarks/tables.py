@@ -216,6 +216,18 @@ def control() -> list[str]:
     return lines
 
 
+def control_bound() -> list[str]:
+    """What knowing the fault is worth in the simulator itself."""
+    names = {"told the fault": "simulator, told the fault", "taken to be whole": "simulator, taken to be whole",
+             "worth of knowing": "worth of knowing, in the simulator"}  # fmt: skip
+    own = [row for row in rows("control") if row["metric"] == "bound"]
+    lines = [f"| robot, fault | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for data in dict.fromkeys(row["data"] for row in own):
+        here = {row["what"]: row for row in own if row["data"] == data}
+        lines.append(f"| {data} | {' | '.join(ranged(here[what]) for what in names.values())} |")
+    return lines
+
+
 def control_prediction() -> list[str]:
     """Errors of predictions by fault; they are small, so in thousandths."""
     names = {"context-free": "velocity error, context-free", "adaptive": "velocity error, adaptive",
@@ -331,6 +343,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "bandits": simple("bandits", "what", "data"),
     "control": control,
     "control_prediction": control_prediction,
+    "control_bound": control_bound,
     "control_speed": simple("control", "what", "data", "protocol", where=lambda row: row["metric"] == "ms"),
     "answers": simple("answers", "what", "data", "protocol"),
     "routing": routing,

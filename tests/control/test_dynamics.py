@@ -142,6 +142,13 @@ def test_planning_finds_the_way() -> None:
         assert bool((seen[:, 0] - 1).abs().max() < 0.4), way
 
 
+def test_plans_stay_within_the_motors() -> None:
+    """A mean of plans that are all at the limit must not round to beyond it."""
+    mpc, at_limit = MPC(plans=33, horizon=40, temperature=5.0, spread=0.01), torch.full((1, 40, 6), 10.0)
+    plan = mpc.improved(lambda tried: torch.arange(33.0)[None].sin(), at_limit, generator(0))
+    assert float(plan.abs().max()) <= 1
+
+
 @pytest.mark.parametrize(
     "settings", [{"way": "grid"}, {"plans": 1}, {"spread": 0}, {"smooth": 1}, {"elites": 0}]
 )
@@ -164,6 +171,16 @@ def test_stretches_never_cross_a_change() -> None:
         Transitions.of(lived, [Life(0)], 40)
     with pytest.raises(TaskError, match="longer stretches"):
         Transitions.of(lived, [Life(0)], 6, shots=(4,), queries=4)
+
+
+def test_stretches_are_cut() -> None:
+    source = hidden_gain(3, 0)
+    cut, length = source.cut(8), source.inputs.shape[1]
+    assert len(cut) == 3 * (length // 8)
+    assert torch.equal(cut.inputs[1], source.inputs[0, 8:16])
+    assert torch.equal(cut.parameters[-1], source.parameters[-1])
+    with pytest.raises(TaskError, match="length is 1000"):
+        source.cut(1000)
 
 
 def test_a_controller_shows_its_task() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import kshot
 from kshot.control import (
     MPC,
     Bandits,
+    Controller,
     Dynamics,
     Fault,
+    Handover,
     Life,
     Practice,
     Practised,
@@ -27,6 +30,7 @@ from kshot.control import (
     why,
 )
 from kshot.control.reasons import reasons_picture, recovery_picture
+from kshot.control.simulated import Rehearsal, SimulatorControl
 from kshot.errors import BundleError, DataError, SettingError, UnsupportedError
 from kshot.seeds import generator
 
@@ -93,6 +97,58 @@ def test_an_oracle_is_told_when_the_fault_comes(models: dict[str, Dynamics]) -> 
 
     live(FAMILY, lives, acting, steps=4, at_step=watch)
     assert np.allclose(known, [[[1, 1], [2, 1]]] * 2 + [[[1, 0.5], [2, 1]]] * 2)
+
+
+def test_who_takes_over_starts_from_the_same_state(models: dict[str, Dynamics]) -> None:
+    lives, lived = [Life(0, Fault(payload=2.0), at=4)], []
+    for name in ("plain", "adaptive"):
+        first, _ = controlled(models["plain"], "plain", FAMILY, lives, SMALL, generator(0))
+        then, _ = controlled(models[name], name, FAMILY, lives, SMALL, generator(1))
+        lived.append(live(FAMILY, lives, Handover(first, then, 4), steps=8).seen[0])
+    assert isinstance(then, Controller)
+    assert then.belief.seen == 8  # it has watched from the start
+    assert torch.equal(lived[0][:5], lived[1][:5])
+    assert not torch.equal(lived[0][-1], lived[1][-1])
+
+
+def test_what_is_rehearsed_is_what_would_have_come() -> None:
+    fault = Fault(strength=(1, 0.2, 1, 1, 1, 1))
+    env = robot_env(FAMILY, Life(0, fault))
+    env.reset()
+    env.step(np.full(6, 0.3))
+    state = env.snapshot()
+    rehearsal = Rehearsal(SMALL, 5, 1.0, generator(0))
+    rehearsal.watch([env], SMALL.start(1, 6))
+    found = rehearsal.transitions(shots=(1,), queries=1)
+    assert found.inputs.shape == (5, 3, 23)
+    assert torch.equal(found.parameters, fault.numbers(6).expand(5, -1))
+    for inputs, changes in zip(found.inputs, found.changes, strict=True):
+        env.restore(state)
+        after = [env.step(row[17:].double().numpy())[0] for row in inputs]
+        assert np.allclose(inputs[:, :17] + changes, np.array(after), atol=1e-4)
+
+
+def test_other_faults_are_rehearsed_too() -> None:
+    env = robot_env(FAMILY, Life(0, Fault(payload=2.0)))
+    env.reset()
+    rehearsal = Rehearsal(SMALL, 2, 1.0, generator(0), replace(FAMILY, kinds=("friction",)), others=0.5)
+    for _ in range(12):
+        rehearsal.watch([env], SMALL.start(1, 6))
+    found = rehearsal.transitions(shots=(1,), queries=1)
+    own = (found.parameters == env.fault.numbers(6)).all(1)
+    assert 0 < own.sum() < len(own)
+    assert (found.parameters[~own, 7] < 0).all()
+    assert (found.parameters[~own, 6] == 0).all()
+    assert env.fault == Fault(payload=2.0)
+
+
+def test_being_wrong_about_the_fault_is_another_plan() -> None:
+    lives, found = [Life(0, Fault(payload=3.0))], []
+    for believed in (None, Fault(payload=3.0), Fault()):
+        planner = SimulatorControl(FAMILY.body, SMALL, generator(0), believed)
+        found.append(live(FAMILY, lives, planner, steps=4, at_step=planner.meet).actions)
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
 
 
 def test_reasons_are_those_of_adapting_without_each(models: dict[str, Dynamics], folder: Path) -> None:

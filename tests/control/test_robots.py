@@ -13,6 +13,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 from kshot.control import Fault, Life, Robots, robot_env
+from kshot.control.robots import ROBOTS
 from kshot.errors import DataError, MissingExtraError, SettingError
 from kshot.seeds import generator
 from kshot.testing import check_task_source
@@ -110,6 +111,15 @@ def test_a_wanted_velocity_is_what_is_rewarded() -> None:
     env.reset(seed=0)
     after, reward, *_ = env.step(np.zeros(6))
     assert reward == pytest.approx(-abs(after[8] - 1.0))
+
+
+def test_leaning_costs_plans_and_no_rewards() -> None:
+    for robot in ROBOTS.values():
+        after = torch.zeros(2, robot.observations)
+        after[1, robot.lean[0]] = 0.5
+        action = torch.zeros(2, len(robot.joints))
+        assert float(robot.reward(action, after).diff()) == 0
+        assert float(robot.objective(action, after).diff()) == pytest.approx(-0.25 * robot.lean_cost)
 
 
 @pytest.mark.parametrize(

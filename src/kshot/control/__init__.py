@@ -12,7 +12,7 @@ from kshot.control.gittins import gittins
 from kshot.control.gradient_policy import GradientPolicy, gradient_policy
 from kshot.control.grids import Grid
 from kshot.control.guidance import Guidance
-from kshot.control.living import Lived, Shaking, live
+from kshot.control.living import Handover, Lived, Shaking, live
 from kshot.control.maps import MapEncoder
 from kshot.control.mpc import MPC
 from kshot.control.places import GoalRooms, PointGoals, TabularMDPs, dark_room, small_grid
@@ -55,6 +55,7 @@ __all__ = [
     "GradientPolicy",
     "Grid",
     "Guidance",
+    "Handover",
     "Life",
     "Lived",
     "MapEncoder",

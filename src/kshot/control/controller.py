@@ -123,7 +123,7 @@ class Controller:
         target = None if self.target is None else self.target.unsqueeze(1)
 
         def reward(action: Tensor, after: Tensor) -> Tensor:
-            return self.robot.reward(action, after, target)
+            return self.robot.objective(action, after, target)
 
         self.plan = self.mpc.plan(self.belief.advance(self.known), reward, seen, self.plan, self.rng)
         action = self.plan[:, 0]

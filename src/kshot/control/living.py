@@ -55,6 +55,35 @@ class Shaking:
         """Nothing is to be learned."""
 
 
+class Handover:
+    """One controller drives, and from some step on another goes on, with the plan that it finds.
+
+    Controllers that take over from the same one, with the same seed, start from the same state of the same robots to the last bit:
+    what they earn from there on can be compared pair by pair.
+
+    Args:
+        first, then: the two; both learn from everything. at: the step.
+    """
+
+    def __init__(self, first: Acting, then: Acting, at: int) -> None:
+        self.first, self.then, self.at, self.taken = first, then, at, 0
+
+    def act(self, seen: Tensor) -> Tensor:
+        """Actions [robots, joints]."""
+        if self.taken < self.at:
+            return self.first.act(seen)
+        plan = getattr(self.first, "plan", None)
+        if self.taken == self.at and plan is not None and hasattr(self.then, "plan"):
+            self.then.plan = plan.clone()
+        return self.then.act(seen)
+
+    def observe(self, seen: Tensor, action: Tensor, after: Tensor) -> None:
+        """Both learn."""
+        self.taken += 1
+        self.first.observe(seen, action, after)
+        self.then.observe(seen, action, after)
+
+
 def live(
     family: Robots, lives: Sequence[Life], acting: Acting, *, steps: int | None = None,
     at_step: Callable[[int, list[Any]], None] | None = None, noise: float = 0.0,

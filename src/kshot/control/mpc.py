@@ -104,6 +104,10 @@ class MPC:
             total = total + reward(action, now)
         return total
 
+    def around(self, plan: Tensor, generator: torch.Generator) -> Tensor:
+        """Plans such as are tried next where these are in mind, [robots, plans, horizon, actions]."""
+        return self._tried(plan, torch.full_like(plan, self.spread), generator)
+
     def _tried(self, mean: Tensor, spread: Tensor, rng: torch.Generator) -> Tensor:
         """Plans around the mean, the first of them the mean itself, [robots, plans, horizon, actions]."""
         robots, horizon, actions = mean.shape
@@ -117,7 +121,8 @@ class MPC:
     def _weighed(self, tried: Tensor, worth: Tensor) -> Tensor:
         scale = self.temperature * worth.std(1, keepdim=True).clamp(min=1e-6)
         share = ((worth - worth.amax(1, keepdim=True)) / scale).softmax(1)
-        return torch.einsum("rp,rpha->rha", share, tried)
+        # shares sum to 1 up to rounding, and a limit of the motors is a limit
+        return torch.einsum("rp,rpha->rha", share, tried).clamp(-1, 1)
 
     def _refit(self, tried: Tensor, worth: Tensor) -> tuple[Tensor, Tensor]:
         best = worth.topk(max(2, round(self.elites * self.plans)), dim=1).indices

@@ -2,7 +2,9 @@
 
 A model that saw random actions only is wrong about where a good plan leads, so what it leads to is added, round by
 round: Ross et al. (2011), "A Reduction of Imitation Learning and Structured Prediction to No-Regret Online Learning"
-(DAgger). The first lives are partly those of a planner in the simulator itself, which shows fast gaits.
+(DAgger). The first lives are partly those of a planner in the simulator itself, which shows fast gaits. And at many
+steps what was about to be tried is rehearsed in the simulator (see `kshot.control.simulated.Rehearsal`): models learn
+from the plans, too, not only from what was done in the end.
 """
 
 from __future__ import annotations
@@ -49,28 +51,32 @@ class Practice:
             many transitions.
         mpc: how to plan. simulator: the same for the planner in the simulator.
         noise: standard deviation of what is added to actions, to see more than the best.
+        rehearsed: plans that are carried out in the simulator at a step of a robot, and the share of steps at which
+            they are; 0: none. others: the share of these under another fault of the family than the robot's own.
         settings: of `kshot.fit`.
 
     Raises:
         SettingError: nothing to begin with.
     """
 
-    simulated: int = 12
-    shaken: int = 100
-    rounds: int = 16
+    simulated: int = 24
+    shaken: int = 30
+    rounds: int = 4
     lives: int = 8
     length: int = 100
-    first: int = 700
-    steps: int = 150
-    last: int = 1800
+    first: int = 900
+    steps: int = 300
+    last: int = 1600
     adapting: float = 0.2
     hidden: tuple[int, ...] = (160, 160, 160)
     shots: tuple[int, ...] = (4, 8, 16, 32)
     queries: int = 32
     tasks: int = 64
     mpc: MPC = MPC(horizon=12)  # noqa: RUF009
-    simulator: MPC = MPC(plans=56, horizon=15)  # noqa: RUF009
+    simulator: MPC = MPC(plans=48, horizon=12)  # noqa: RUF009
     noise: float = 0.1
+    rehearsed: tuple[int, float] = (4, 0.6)
+    others: float = 0.7
     settings: Mapping[str, Any] = field(
         default_factory=lambda: {
             "rate": 3e-3,
@@ -107,6 +113,7 @@ class Practised:
         self.family = replace(family, steps=2 * self.plan.length, change=None)
         self.seed, self.names, self.folder, self.told = seed, models, folder, told
         self.lived: Transitions | None = None
+        self.rehearsed: Transitions | None = None
         self.bases: dict[str, Dynamics | Anchored] = {}
         self.cpu = 0.0
 
@@ -118,7 +125,7 @@ class Practised:
     def gather(self) -> Transitions:
         """Live and learn in turns; returns what was lived through."""
         plan = self.plan
-        self.lived = None
+        self.lived = self.rehearsed = None
         for who, count in (("simulated", plan.simulated), ("shaken", plan.shaken)):
             if count:
                 self._live(who, count, {})
@@ -160,48 +167,73 @@ class Practised:
         return {"plain": plain, "told": told.adaptive(), "adaptive": told.adaptive()}
 
     def _live(self, who: str, count: int, models: dict[str, Dynamics], turn: int = 0) -> None:
-        """Add `count` lives under somebody's control."""
+        """Add `count` lives under somebody's control, and what was rehearsed in them."""
         kept = self.folder / f"lives-{turn}-{who}.safetensors" if self.folder else None
-        names = ("inputs", "changes", "parameters")
         if kept is not None and kept.exists():
-            tensors = storage.read(kept)[1]
-            inputs, changes, parameters = (tensors[name] for name in names)
-            found = Transitions(inputs, changes, parameters, **self._tasks)
-            self.told(f"{who}: {len(found)} stretches found in {kept.name}")
+            found = {name: Transitions(*parts, **self._tasks[name]) for name, parts in _read(kept).items()}
+            self.told(f"{who}: {len(found['lived'])} stretches found in {kept.name}")
         else:
             rng = generator(self.seed, "practice", who, turn)
             lives = [replace(self.family.life(rng), at=self.plan.length * (n % 2)) for n in range(count)]
-            lived = self._lived(who, lives, models, rng)
-            found = Transitions.of(lived, lives, self.plan.length, **self._tasks)
+            lived, rehearsed = self._lived(who, lives, models, rng)
+            found = {"lived": Transitions.of(lived, lives, self.plan.length, **self._tasks["lived"])}
+            if rehearsed is not None:
+                found["rehearsed"] = rehearsed.transitions(**self._tasks["rehearsed"])
             if kept is not None:
-                storage.write(kept, {"what": "lives"}, {name: getattr(found, name) for name in names})
+                _write(kept, found)
             self.told(f"{who}: {count} lives, return {float(lived.rewards.sum(1).mean()):.0f}")
-        self.lived = found if self.lived is None else self.lived + found
+        for name, more in found.items():
+            before = getattr(self, name)
+            setattr(self, name, more if before is None else before + more)
 
     @property
-    def _tasks(self) -> dict[str, Any]:
-        return {"shots": self.plan.shots, "queries": self.plan.queries}
+    def _tasks(self) -> dict[str, dict[str, Any]]:
+        """How what was lived, and what was rehearsed, is cut into tasks."""
+        return {"lived": {"shots": self.plan.shots, "queries": self.plan.queries},
+                "rehearsed": {"shots": (1,), "queries": 1}}  # fmt: skip
 
-    def _lived(self, who: str, lives: list[Life], models: dict[str, Dynamics], rng: torch.Generator) -> Lived:
+    def _lived(
+        self, who: str, lives: list[Life], models: dict[str, Dynamics], rng: torch.Generator
+    ) -> tuple[Lived, Any]:
         body, plan = self.family.body, self.plan
+        acting: Any
+        noise, mpc = plan.noise, plan.mpc
+        tell: Callable[[int, list[Any]], None] = _silent
         if who == "shaken":
-            return live(self.family, lives, Shaking(len(lives), len(body.joints), rng))
-        if who == "simulated":
+            acting, noise = Shaking(len(lives), len(body.joints), rng), 0.0
+        elif who == "simulated":
             from kshot.control.simulated import SimulatorControl
 
-            planner = SimulatorControl(body, plan.simulator, rng)
-            return live(
-                self.family, lives, planner, at_step=planner.meet, noise=2 * plan.noise, generator=rng
-            )
-        acting, tell = controlled(models[who], who, self.family, lives, plan.mpc, rng)
-        return live(self.family, lives, acting, at_step=tell, noise=plan.noise, generator=rng)
+            acting, noise, mpc = SimulatorControl(body, plan.simulator, rng), 2 * plan.noise, plan.simulator
+            tell = acting.meet
+        else:
+            acting, tell = controlled(models[who], who, self.family, lives, plan.mpc, rng)
+        rehearsal = self._rehearsal(mpc, rng)
+
+        def at_step(step: int, envs: list[Any]) -> None:
+            tell(step, envs)
+            if rehearsal is not None:
+                idle = mpc.start(len(lives), len(body.joints))
+                rehearsal.watch(envs, getattr(acting, "plan", idle))
+
+        return live(self.family, lives, acting, at_step=at_step, noise=noise, generator=rng), rehearsal
+
+    def _rehearsal(self, mpc: MPC, rng: torch.Generator) -> Any:
+        if not self.plan.rehearsed[0]:
+            return None
+        from kshot.control.simulated import Rehearsal
+
+        return Rehearsal(mpc, *self.plan.rehearsed, rng, self.family, self.plan.others)
 
     def _source(self, name: str) -> Transitions:
         assert self.lived is not None
         if name == "adaptive":
             return self.lived
+        known = self.lived
+        if self.rehearsed is not None:
+            known = self.rehearsed + self.lived.cut(self.rehearsed.inputs.shape[1])
         rows = self.plan.tasks * (self.plan.queries + sum(self.plan.shots) // len(self.plan.shots))
-        return replace(self.lived, told=name == "told", mixed=True, shots=(1,), queries=rows)
+        return replace(known, told=name == "told", mixed=True, shots=(1,), queries=rows)
 
     def _fit(
         self, model: Any, name: str, steps: int, label: str, seed: int, settings: Mapping[str, Any] | None = None
@@ -233,6 +265,28 @@ class Practised:
             if name == "told":
                 return Anchored(encoder, outputs, source.parameters.shape[1], scales["scale"])
             return Dynamics(encoder, outputs, 0, scales["scale"])
+
+
+NAMES = ("inputs", "changes", "parameters")
+
+
+def _write(path: Path, found: dict[str, Transitions]) -> None:
+    tensors = {f"{what}.{name}": getattr(rows, name) for what, rows in found.items() for name in NAMES}
+    storage.write(path, {"what": "lives"}, tensors)
+
+
+def _read(path: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    tensors = storage.read(path)[1]
+    found = {}
+    for what in ("lived", "rehearsed"):
+        if f"{what}.inputs" in tensors:
+            inputs, changes, parameters = (tensors[f"{what}.{name}"] for name in NAMES)
+            found[what] = (inputs, changes, parameters)
+    return found
+
+
+def _silent(step: int, envs: list[Any]) -> None:
+    """Nobody is told anything."""
 
 
 def controlled(

@@ -16,6 +16,9 @@ from kshot.errors import DataError, MissingExtraError, SettingError, need
 from kshot.tasks import Examples, InteractiveTask, Policy
 from kshot.tasks.spaces import Actions, Numbers
 
+LEAN_AT_MOST = 9.0
+"""Squared lean that counts at most: beyond it has turned over, and how far does not matter."""
+
 KINDS = ("joint", "payload", "friction")
 """What may be wrong with a robot."""
 
@@ -30,6 +33,8 @@ class Robot:
         velocity: which number of the observation is the forward velocity.
         control_cost: per squared action.
         height: number of the observation that is the height, and the least and largest at which it stands.
+        lean: numbers of the observation that are 0 where it is upright: a pitch in radians, or the two parts of a
+            quaternion that tilt. lean_cost: what plans pay for their summed squares; rewards do not.
     """
 
     name: str
@@ -40,6 +45,8 @@ class Robot:
     control_cost: float
     height: tuple[int, float, float] | None = None
     options: dict[str, Any] = field(default_factory=dict, hash=False)
+    lean: tuple[int, ...] = ()
+    lean_cost: float = 0.0
 
     @property
     def actions(self) -> Actions:
@@ -60,17 +67,29 @@ class Robot:
             worth = worth + ((after[..., place] > low) & (after[..., place] < high)).to(worth.dtype)
         return worth
 
+    def objective(self, action: Tensor, after: Tensor, target: Tensor | None = None) -> Tensor:
+        """What plans are chosen by, [...]: the reward less what leaning costs.
+
+        A robot that has turned over earns little and does not get up again, which a plan of half a second does not see.
+        """
+        worth = self.reward(action, after, target)
+        if not self.lean:
+            return worth
+        return worth - self.lean_cost * after[..., self.lean].square().sum(-1).clamp(max=LEAN_AT_MOST)
+
 
 ROBOTS: dict[str, Robot] = {
     "half_cheetah": Robot(
         "half_cheetah", "HalfCheetah-v5", 17,
         ("back thigh", "back shin", "back foot", "front thigh", "front shin", "front foot"), 8, 0.1,
+        lean=(1,), lean_cost=0.5,
     ),
     "ant": Robot(
         "ant", "Ant-v5", 27,
         ("back right hip", "back right ankle", "front left hip", "front left ankle", "front right hip",
          "front right ankle", "back left hip", "back left ankle"), 13, 0.5, (0, 0.2, 1.0),
         {"include_cfrc_ext_in_observation": False, "terminate_when_unhealthy": False, "contact_cost_weight": 0.0},
+        (2, 3), 4.0,
     ),
 }  # fmt: skip
 """By name."""

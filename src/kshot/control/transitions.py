@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -80,6 +80,22 @@ class Transitions:
             )
         inputs, changes, parameters = (torch.stack(column) for column in zip(*rows, strict=True))
         return cls(inputs, changes, parameters, **settings)
+
+    def cut(self, length: int) -> Transitions:
+        """The same in stretches of `length` steps; what is left over at the end of each is dropped.
+
+        Raises:
+            TaskError: no stretch is so long.
+        """
+        parts = self.inputs.shape[1] // length
+        if not parts:
+            raise TaskError(f"length is {length}; stretches have {self.inputs.shape[1]} steps: give fewer")
+        inputs, changes = (
+            rows[:, : parts * length].reshape(-1, length, rows.shape[2])
+            for rows in (self.inputs, self.changes)
+        )
+        parameters = self.parameters.repeat_interleave(parts, 0)
+        return replace(self, inputs=inputs, changes=changes, parameters=parameters, shots=(1,), mixed=True)
 
     def _size(self, shots: int) -> int:
         """Steps of a stretch that a task takes."""
