@@ -5,6 +5,7 @@ python -m benchmarks.ratios
 
 from __future__ import annotations
 
+from benchmarks.engine import PEAK
 from benchmarks.rows import ROOT
 from benchmarks.tables import rows
 
@@ -17,7 +18,7 @@ def main() -> None:
     matplotlib.rcParams["svg.hashsalt"] = "kshot"
     from matplotlib import pyplot
 
-    own = [row for row in rows("engine") if row["low"] is not None]
+    own = [row for row in rows("engine") if row["low"] is not None and row["peer"] != PEAK]
     threads = max((row["protocol"] for row in own), key=lambda text: int(text.split()[0])).split()[0]
     own = [row for row in own if row["protocol"].split()[0] == threads]
     cases, peers = (list(dict.fromkeys(row[name] for row in own)) for name in ("what", "peer"))
