@@ -1,11 +1,12 @@
 """Policies with a memory in rooms whose goal cannot be seen, and in random decision processes; and what is possible.
 
 python -m benchmarks.grids                    all worlds, 3 seeds
-python -m benchmarks.grids grid               one: grid, dark, mdp10, mdp25
-python -m benchmarks.grids dark --seeds 1
+python -m benchmarks.grids grid dark          some of: grid, dark, grid-reward, dark-reward, mdp10, mdp25
+python -m benchmarks.grids dark-reward --seeds 1
 
 `grid` is the 5 x 5 grid of VariBAD, `dark` the dark room of DPT, `mdp10` and `mdp25` the decision processes of RL^2 with
-10 and 25 episodes. A task is new to every policy, and what counts is the return over all of its lives, learning
+10 and 25 episodes. In `grid` and `dark` the policy is taught: it imitates walks of the optimum, which was computed, and is
+judged by what it then does on its own. In the others it learns from reward alone. A task is new to every policy, and what counts is the return over all of its lives, learning
 included. Beside it on the same tasks: acting at random, the oracle that is told the task, for rooms the optimum of one
 who is not, computed exactly, and for decision processes posterior sampling (PSRL). A room is played once with each goal
 that it may have, so that only training is left to chance, and intervals are over seeds; decision processes are 2,000,
@@ -42,18 +43,21 @@ from kshot.seeds import generator
 WORLDS: dict[str, GoalRooms | TabularMDPs] = {
     "grid": small_grid(),
     "dark": dark_room(),
+    "grid-reward": small_grid(),
+    "dark-reward": dark_room(),
     "mdp10": TabularMDPs(10, 5, horizon=100, lives=10),
     "mdp25": TabularMDPs(10, 5, horizon=250, lives=25),
 }
 NAMES = {
-    "grid": "5x5 grid, 4 lives of 15 steps",
-    "dark": "dark room, 10x10, 100 steps",
-    "mdp10": "MDPs, 10 episodes",
+    "grid": "5x5 grid, 4 lives of 15 steps", "dark": "dark room, 10x10, 100 steps", "mdp10": "MDPs, 10 episodes",
     "mdp25": "MDPs, 25 episodes",
-}
+}  # fmt: skip
+TAUGHT: dict[str, Any] = {"policy": {"taught": True}, "steps": 150, "meta_batch": 32, "rate": 5e-3}
 SIZES: dict[str, dict[str, Any]] = {
-    "grid": {"policy": {"width": 64, "entropy": 0.02}, "steps": 700, "meta_batch": 64, "rate": 3e-3},
-    "dark": {"policy": {"width": 64, "entropy": 0.01}, "steps": 900, "meta_batch": 96, "rate": 3e-3},
+    "grid": TAUGHT,
+    "dark": TAUGHT,
+    "grid-reward": {"policy": {"entropy": 0.02}, "steps": 700, "meta_batch": 64, "rate": 3e-3},
+    "dark-reward": {"policy": {"novelty": 0.1}, "steps": 400, "meta_batch": 64, "rate": 5e-3},
     "mdp10": {"policy": {"width": 128}, "steps": 1000, "meta_batch": 96, "rate": 2e-3},
     "mdp25": {"policy": {"width": 128}, "steps": 400, "meta_batch": 96, "rate": 2e-3},
 }
@@ -116,7 +120,12 @@ def measure(name: str, options: argparse.Namespace) -> None:
     cpu = round(sum(run.history[-1]["cpu_seconds"] for run in runs))
     last = [run.history[-1]["validation_return"] for run in runs]
     best = [max(entry["validation_return"] for entry in run.history) for run in runs]
-    shared = {"data": NAMES[name], "regime": "in context", "n_tasks": len(hidden), "unit": ""}
+    shared = {
+        "data": NAMES[name.partition("-")[0]],
+        "regime": "in context",
+        "n_tasks": len(hidden),
+        "unit": "",
+    }
     more = {"seeds": seeds, "cpu_seconds": cpu, "per_seed": each.mean(1).tolist(), "validated_last": last,
             "validated_best": best, "protocol": "return of an episode, learning included"}  # fmt: skip
 
@@ -132,17 +141,20 @@ def measure(name: str, options: argparse.Namespace) -> None:
         print(f"{name} {what}: {value:.2f} ({low:.2f} to {high:.2f})")
         append("grids", what=what, metric=metric, value=value, low=low, high=high, **(shared | others))
 
-    row("kshot", "return", interval(each), **more)
+    kind = "kshot, taught" if SIZES[name]["policy"].get("taught") else "kshot, by reward alone"
+    row(kind, "return", interval(each), **more)
     print(f"{name}: validated last {last}, best {best}, {cpu} CPU seconds")
     others = beside(world, hidden)
     for what, values in others.items():
+        if name.endswith("-reward"):
+            continue  # told beside the taught one
         mean = float(values.mean())
         exact = room and what != "random"
         told = (mean, mean, mean) if room else interval(values[None])
         row(what, "return", told, seeds=[] if exact else [0], cpu_seconds=0, protocol=more["protocol"])
     mark = "optimum, exact" if room else "PSRL"
     share = 100 * (each / others[mark].mean() if room else (each - others[mark]) / others[mark].mean())
-    what = "share of the optimum" if room else "kshot over PSRL"
+    what = f"{kind}: share of the optimum" if room else "kshot over PSRL"
     row(what, "share" if room else "paired difference", interval(share), **more | {"unit": "%"})
 
 

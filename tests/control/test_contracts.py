@@ -13,12 +13,14 @@ from kshot.control import (
     Anchored,
     Bandits,
     CostToGo,
+    Demonstrations,
     Dynamics,
     GoalRooms,
     Guidance,
     MapEncoder,
     PlanningTasks,
     PointGoals,
+    TabularMDPs,
     Transitions,
     World,
     arm_policy,
@@ -89,6 +91,7 @@ MEMBERS: list[tuple[str, Callable[[], Learner], TaskSource]] = [
     ("recurrent policy, real actions", lambda: recurrent_policy(POINTS, width=8), Steps(POINTS)),
     ("gradient policy", lambda: gradient_policy(ROOM, width=8, episodes=2), Steps(ROOM)),
     ("gradient policy, real actions", lambda: gradient_policy(POINTS, width=8, episodes=2), Steps(POINTS)),
+    ("policy that imitates", lambda: gradient_policy(POINTS, width=8, imitates=True), Demonstrations(POINTS)),
     ("arm policy", lambda: arm_policy(Bandits(3, 10), width=8), Pulls()),
 ]
 
@@ -110,6 +113,8 @@ def test_encoder() -> None:
 def test_source() -> None:
     check_task_source(MAPS)
     check_task_source(pushed())
+    for world in (POINTS, ROOM, TabularMDPs(3, 2, 6)):
+        check_task_source(Demonstrations(world), distinct_inputs=False)  # both start at one place
 
 
 def test_space() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import kshot
-from kshot.control import GoalRooms, PointGoals, gradient_policy
+from kshot.control import Bandits, Demonstrations, GoalRooms, PointGoals, gradient_policy
 from kshot.control.gradient_policy import GradientPolicy
 from kshot.errors import DataError, SettingError, UnsupportedError
 from kshot.seeds import generator
@@ -39,7 +39,7 @@ def test_adapting_to_examples_is_the_step_that_was_practised(trained: GradientPo
         moving = {name: v.detach() for name, v in trained._stacked(1).items()}
         lived = trained.live(moving, WORLD, hidden, generator(2))
     with torch.enable_grad():
-        moved = trained._stepped(moving, lived, 0)
+        moved = trained._stepped(moving, trained._lived(lived), 0)
     rows, acts = [], []
     for episode in range(trained.episodes):
         for step in range(WORLD.horizon):
@@ -87,3 +87,27 @@ def test_what_does_not_fit_is_told(trained: GradientPolicy) -> None:
         trained.adapt(torch.tensor([[-1.0, 0.0, 0.0, 0.0]]), torch.zeros(1, 2))
     with pytest.raises(SettingError, match="discount"):
         gradient_policy(WORLD, discount=3.0)
+
+
+def test_it_does_what_it_was_shown_once() -> None:
+    """One demonstration of a task gets it nearer to the goal than the start that it adapts from."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        start = gradient_policy(WORLD, width=24, imitates=True, rounds=3, rate=0.5, episodes=5)
+    run = kshot.fit(start, Demonstrations(WORLD), steps=60, meta_batch=8, rate=0.01, clip=1.0, progress=False)
+    learner, tasks = cast(GradientPolicy, run.learner), WORLD.sample_batch(40, generator(1))
+    shown = torch.tensor(learner.play_many(tasks, generator(2)))
+    gain = shown - learner.returns(tasks, generator(2), 0)[:, 0]
+    assert float(gain.mean()) > 3 * float(gain.std()) / len(gain) ** 0.5
+    with pytest.raises(UnsupportedError, match="Demonstrations"):
+        kshot.fit(start, WORLD, steps=1, progress=False)
+
+
+def test_demonstrations_are_what_the_expert_does() -> None:
+    hidden = torch.tensor([0.35, -0.2])
+    shown = Demonstrations(WORLD).episode(hidden, 0.0, generator(0))
+    assert shown.targets.sum(0).tolist() == pytest.approx(hidden.tolist(), abs=0.011)
+    with pytest.raises(UnsupportedError, match="expert"):
+        Demonstrations(Bandits(3, 5)).sample(generator(0))
+    with pytest.raises(SettingError, match="astray"):
+        Demonstrations(WORLD, astray=2.0)

@@ -6,6 +6,7 @@ from kshot.control.arm_policy import ArmPolicy, arm_policy
 from kshot.control.bandits import Bandits, Counts, Played, greedy, oracle, play, thompson, ucb, uniform
 from kshot.control.controller import Belief, Controller
 from kshot.control.cost_to_go import CostPrediction, CostToGo
+from kshot.control.demonstrations import Demonstrations
 from kshot.control.dynamics import Anchored, Dynamics
 from kshot.control.families import KINDS, Family, PlanningTasks, draw_family, planning_dataset
 from kshot.control.gittins import gittins
@@ -48,6 +49,7 @@ __all__ = [
     "CostPrediction",
     "CostToGo",
     "Counts",
+    "Demonstrations",
     "Dynamics",
     "Family",
     "Fault",

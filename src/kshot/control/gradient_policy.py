@@ -10,18 +10,19 @@ against a baseline fitted to the very episodes (Duan et al. 2016, "Benchmarking 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from kshot.control.demonstrations import Demonstrations
 from kshot.control.recurrent import one_world
 from kshot.control.worlds import World
 from kshot.encoders import Encoder, identity
 from kshot.encoders.sizes import whole
 from kshot.engine import rates
-from kshot.errors import DataError, SettingError
+from kshot.errors import DataError, SettingError, UnsupportedError
 from kshot.learners import Learner
 from kshot.tasks import Examples, InteractiveTask
 from kshot.tasks.spaces import Actions, OutputSpace
@@ -34,6 +35,7 @@ FLOOR = -3.0
 """Least logarithm of the spread of actions, in units of the action's range: a policy that is certain learns no more."""
 
 Weights = dict[str, Tensor]
+Loss = Callable[[Weights], Tensor]
 
 
 class Episodes(NamedTuple):
@@ -51,6 +53,10 @@ class GradientPolicy(Learner):
     An example is a step, as for `RecurrentPolicy`: the input its number, the reward that its action earned and what was
     seen, [2 + observations]; the target is the action. Numbers run on from episode to episode: each starts at a
     multiple of `horizon`.
+
+    With `imitates` the steps are demonstrations: what their actions earned is not looked at, and `rounds` gradient steps of
+    behaviour cloning are taken on all of them, Finn et al. (2017), "One-Shot Visual Imitation Learning via
+    Meta-Learning". Train it on `Demonstrations`.
 
     Args:
         encoder: `kshot.encoders.identity(2 + observations)`; see `gradient_policy`.
@@ -73,7 +79,7 @@ class GradientPolicy(Learner):
     def __init__(
         self, encoder: Encoder, actions: int, horizon: int, *, continuous: bool = False, low: float | None = None,
         high: float | None = None, width: int = 64, rounds: int = 1, episodes: int = 20, rate: float = 0.1,
-        discount: float = 0.99,
+        discount: float = 0.99, imitates: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(encoder)
         if encoder.features < 3 or not 0 <= discount <= 1:
@@ -89,6 +95,7 @@ class GradientPolicy(Learner):
             whole("rounds", rounds),
         )
         self.episodes, self.rate, self.discount = whole("episodes", episodes), rate, discount
+        self.imitates = imitates
         self.scale = high if continuous and high is not None else 1.0
         sizes = (encoder.features - 2, self.width, self.width, self.space.count)
         layers = [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
@@ -104,7 +111,7 @@ class GradientPolicy(Learner):
         return {
             "actions": space.pop("count"), "horizon": self.horizon, "width": self.width, "rounds": self.rounds,
             "episodes": self.episodes, "rate": self.rate, "discount": self.discount,
-            **{k: v for k, v in space.items() if k != "kind"},
+            "imitates": self.imitates, **{k: v for k, v in space.items() if k != "kind"},
         }  # fmt: skip
 
     def guess_space(self, targets: Any) -> OutputSpace:
@@ -112,14 +119,23 @@ class GradientPolicy(Learner):
         return self.space
 
     def solve(self, support: Examples, space: OutputSpace) -> Weights:
-        """One step of the policy gradient for each round of episodes, in the order of their numbers."""
+        """One step of the policy gradient for each round of episodes, in the order of their numbers; or of cloning."""
         training = torch.is_grad_enabled()
         moving: Weights = dict(self.weights) if training else _constant(dict(self.weights))
+        losses = self._cloning(support) if self.imitates else [self._lived(e) for e in self._rounds(support)]
         with torch.enable_grad():
-            for number, lived in enumerate(self._rounds(support)):
-                moved = self._stepped(moving, lived, number, given=True)
+            for number, loss in enumerate(losses):
+                moved = self._stepped(moving, loss, number)
                 moving = moved if training else _constant(moved)
         return moving
+
+    def _cloning(self, support: Examples) -> list[Loss]:
+        """`rounds` times the same loss: - mean log pi(a) of what was demonstrated."""
+        seen, acts = support.inputs[..., 2:], support.targets
+        return [lambda own: -self._chances(self.outputs(own, seen), acts).mean(-1).sum()] * self.rounds
+
+    def _lived(self, lived: Episodes, given: bool = True) -> Loss:
+        return lambda own: self.surrogate(own, lived, given).sum()
 
     def respond(self, state: Weights, inputs: Tensor, space: OutputSpace) -> Tensor | Gaussian:
         """Scores of actions, or their Gaussian, for each observation."""
@@ -153,11 +169,13 @@ class GradientPolicy(Learner):
             out.append(Episodes(*lay))
         return out
 
-    def _stepped(self, moving: Weights, lived: Episodes, number: int, given: bool = False) -> Weights:
+    def _stepped(self, moving: Weights, loss: Loss, number: int) -> Weights:
         """theta' = theta - alpha grad L(theta), for one task or for many with stacked weights."""
         own = {name: v if v.requires_grad else v.detach().requires_grad_() for name, v in moving.items()}
-        loss = self.surrogate(own, lived, given).sum()
-        found = torch.autograd.grad(loss, list(own.values()), create_graph=torch.is_grad_enabled())
+        found = torch.autograd.grad(
+            loss(own), list(own.values()), create_graph=torch.is_grad_enabled(), allow_unused=True,
+            materialize_grads=True,
+        )  # fmt: skip
         return {
             name: own[name] - self.rates.rate(name, number, own[name]) * slope
             for name, slope in zip(own, found, strict=True)
@@ -234,20 +252,31 @@ class GradientPolicy(Learner):
             found.append((lived.rewards * lived.going).sum(1).mean(1))
             if number < rounds:
                 with torch.enable_grad():
-                    moving = _constant(self._stepped(moving, lived, number))
+                    moving = _constant(self._stepped(moving, self._lived(lived, False), number))
         return torch.stack(found, 1).detach()
 
     def play_many(self, tasks: Sequence[InteractiveTask], generator: torch.Generator) -> list[float]:
-        """Mean return of an episode of each task after the inner steps that were trained."""
-        return self.returns(tasks, generator, self.rounds)[:, -1].tolist()
+        """Mean return of an episode of each task after the inner steps that were trained, or after one demonstration."""
+        if not self.imitates:
+            return self.returns(tasks, generator, self.rounds)[:, -1].tolist()
+        world, hidden = self._world(tasks)
+        shown = Demonstrations(world)
+        moving = [self.solve(shown.episode(row, 0.0, generator), self.space) for row in hidden]
+        stacked = {name: torch.stack([_constant(own)[name] for own in moving]) for name in self.weights}
+        lived = self.live(stacked, world, hidden, generator)
+        return (lived.rewards * lived.going).sum(1).mean(1).tolist()
 
     def practise(self, tasks: Sequence[InteractiveTask], generator: torch.Generator) -> Tensor:
         """The outer loss: the mean surrogate of new episodes after each inner step, through all steps."""
+        if self.imitates:
+            raise UnsupportedError(
+                f"{tasks[0].name} was given to be acted in; a policy that imitates is trained on Demonstrations(world)"
+            )
         world, hidden = self._world(tasks)
         moving, losses = self._stacked(len(hidden)), []
         lived = self.live(_constant(moving), world, hidden, generator)
         for number in range(self.rounds):
-            moving = self._stepped(moving, lived, number)
+            moving = self._stepped(moving, self._lived(lived, False), number)
             lived = self.live(_constant(moving), world, hidden, generator)
             losses.append(self.surrogate(moving, lived).mean())
         return torch.stack(losses).mean()

@@ -112,6 +112,12 @@ class TabularMDPs(World):
         later = plans.values[:, length, 0]
         return torch.stack([here / length, later / length], 1)
 
+    def expert(self, hidden: Tensor, state: Tensor) -> Tensor:
+        """What one does who knows the hidden numbers, [n]."""
+        length = self.horizon // self.lives
+        left = length - state[:, 1] % length
+        return self.plan(hidden).choices[torch.arange(len(hidden)), left - 1, state[:, 0]]
+
     def plan(self, hidden: Tensor) -> Plan:
         """What a life is worth and what to do in it, for one who knows the hidden numbers: backward induction."""
         value = torch.zeros(hidden.shape[:2], dtype=hidden.dtype)
@@ -207,6 +213,25 @@ class GoalRooms(World):
         back = taken % (self.horizon // self.lives) == 0
         return Step(torch.cat([torch.where(back, 0, place), taken], 1), reward, taken[:, 0] >= self.horizon)
 
+    def expert(self, hidden: Tensor, state: Tensor) -> Tensor:
+        """What one does who is told the goal: down or up first, then across, then stay, [n]."""
+        down, across = (hidden - state[:, :2]).unbind(1)
+        aside = torch.where(across > 0, 1, torch.where(across < 0, 3, 4))
+        return torch.where(down > 0, 2, torch.where(down < 0, 0, aside))
+
+    def teacher(self, hidden: Tensor) -> Tensor:
+        """The walk of `best_seeking` until it finds the goal, and from then on straight there, [horizon, n]."""
+        from kshot.control.seeking import best_seeking
+
+        rng = torch.Generator()
+        state, found = self.reset(hidden, rng), torch.zeros(len(hidden), dtype=torch.bool)
+        actions = []
+        for move in best_seeking(self).moves.tolist():
+            actions.append(torch.where(found, self.expert(hidden, state), move))
+            state, reward, _ = self.step(hidden, state, actions[-1], rng)
+            found = found | (reward == 1)
+        return torch.stack(actions)
+
     def optimum(self, hidden: Tensor) -> Tensor:
         """Return of an episode for one who is told the goal, [n]; for one who is not see `best_seeking`."""
         length = self.horizon // self.lives
@@ -268,12 +293,14 @@ class PointGoals(World):
         away = place - hidden
         return Step(place, -away.norm(dim=1), (away.abs() < 0.01).all(1))
 
+    def expert(self, hidden: Tensor, state: Tensor) -> Tensor:
+        """What one does who knows the goal: straight there, each axis as fast as it may, [n, 2]."""
+        return (hidden - state).clamp(-0.1, 0.1)
+
     def optimum(self, hidden: Tensor) -> Tensor:
-        """Return of one who knows the goal and goes there straight, each axis as fast as it may, [n]."""
+        """Return of one who knows the goal and does as `expert` says, [n]."""
         state, total, going = torch.zeros_like(hidden), torch.zeros(len(hidden)), torch.ones(len(hidden))
         for _ in range(self.horizon):
-            state, reward, done = self.step(
-                hidden, state, (hidden - state).clamp(-0.1, 0.1), torch.Generator()
-            )
+            state, reward, done = self.step(hidden, state, self.expert(hidden, state), torch.Generator())
             total, going = total + going * reward, going * (~done).to(going.dtype)
         return total

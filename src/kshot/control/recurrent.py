@@ -52,6 +52,8 @@ class RecurrentPolicy(Learner):
         entropy: price on certainty. decay: of generalised advantages (Schulman et al. 2016).
         novelty: paid in training for each place that is reached for the first time in a task; it must be little beside
             the rewards (Zintgraf et al. 2021, "Exploration in approximate hyper-state space", pay for novelty too).
+        taught: practise by imitating the world's teacher, who does the best that is possible without knowing the task,
+            where that was computed (`World.teacher`); in the manner of Lee et al. (2023).
         greedy: when it is judged it takes the likeliest action; else it draws.
 
     >>> from kshot.control import dark_room
@@ -67,7 +69,7 @@ class RecurrentPolicy(Learner):
     def __init__(
         self, encoder: Encoder, actions: int, told: int, *, continuous: bool = False, low: float | None = None,
         high: float | None = None, width: int = 64, entropy: float = 0.01, decay: float = 0.95,
-        novelty: float = 0.0, greedy: bool = True,
+        novelty: float = 0.0, taught: bool = False, greedy: bool = True,
     ) -> None:  # fmt: skip
         super().__init__(encoder)
         if encoder.features < 3 or not entropy >= 0 or not 0 <= decay <= 1:
@@ -79,6 +81,7 @@ class RecurrentPolicy(Learner):
         self.space = Actions(whole("actions", actions), continuous, **limits)
         self.told, self.width = whole("told", told, 0), whole("width", width)
         self.entropy, self.decay, self.novelty, self.greedy = entropy, decay, novelty, greedy
+        self.taught = taught
         count = self.space.count
         read = encoder.features - 1 + count + 2 * CLOCK
         self.first = nn.Sequential(nn.Linear(read, self.width), nn.ReLU())
@@ -144,8 +147,16 @@ class RecurrentPolicy(Learner):
         return (lived.rewards * lived.going).sum(0).tolist()
 
     @torch.no_grad()
-    def live(self, world: World, hidden: Tensor, rng: torch.Generator, *, greedy: bool = False) -> Lived:
-        """An episode in each task from an empty memory, all side by side."""
+    def live(
+        self,
+        world: World,
+        hidden: Tensor,
+        rng: torch.Generator,
+        *,
+        greedy: bool = False,
+        done: Tensor | None = None,
+    ) -> Lived:
+        """An episode in each task from an empty memory, all side by side; `done` are actions that are given, [steps, n]."""
         count, size = len(hidden), self.space.count
         weight = next(self.actor.parameters())
         last, memory = weight.new_zeros(count, size + 1), weight.new_zeros(1, count, self.width)
@@ -157,12 +168,13 @@ class RecurrentPolicy(Learner):
             read = torch.cat([world.observe(state).to(weight), last, clock], 1)
             first = self.first(read)[None]
             after, memory = self.memory(first, memory)
-            action = self._act(self._outputs(torch.cat([first[0], after[0]], 1)), rng, greedy)
+            outputs = self._outputs(torch.cat([first[0], after[0]], 1))
+            action = self._act(outputs, rng, greedy) if done is None else done[time]
             told = world.told(hidden, state).to(weight)
-            state, reward, done = world.step(hidden, state, action, rng)
+            state, reward, over = world.step(hidden, state, action, rng)
             reward = reward.to(weight)
             rows.append((read, told, action, reward, going, seen.first(state)))
-            going = going * (~done).to(going)
+            going = going * (~over).to(going)
             last = torch.cat([one_hot(action, self.space).to(weight), reward[:, None]], 1)
         return Lived(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
@@ -181,6 +193,8 @@ class RecurrentPolicy(Learner):
         takes noise away. It says what each step that is left will earn on average, so that all are of one scale.
         """
         world, hidden = self._worlds(tasks)
+        if self.taught:
+            return self._imitated(self.live(world, hidden, generator, done=world.teacher(hidden)))
         lived = self.live(world, hidden, generator)
         first = self.first(lived.read)
         features = torch.cat([first, self.memory(first)[0]], -1)
@@ -197,6 +211,14 @@ class RecurrentPolicy(Learner):
             (chance.view_as(scaled) * scaled + self.entropy * entropy.view_as(scaled)) * lived.going
         ).sum() / steps
         loss: Tensor = ((value - target).square() * lived.going).sum() / steps - gain
+        return loss
+
+    def _imitated(self, lived: Lived) -> Tensor:
+        """- mean log pi of the teacher's actions."""
+        first = self.first(lived.read)
+        features = torch.cat([first, self.memory(first)[0]], -1)
+        chance, _ = self._chances(self._outputs(features.flatten(0, 1)), lived.actions.flatten(0, 1))
+        loss: Tensor = -(chance.view_as(lived.going) * lived.going).sum() / lived.going.sum()
         return loss
 
     def _chances(self, outputs: Tensor | Gaussian, actions: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from kshot.errors import DataError, TaskError, need
+from kshot.errors import DataError, TaskError, UnsupportedError, need
 from kshot.tasks import Examples, InteractiveTask, Policy
 from kshot.tasks.spaces import Actions, OutputSpace
 
@@ -73,6 +73,24 @@ class World(ABC):
     def told(self, hidden: Tensor, state: Tensor) -> Tensor:
         """What a critic is told in training, and nobody afterwards, [n, ...]: by default the hidden numbers."""
         return hidden.flatten(1)
+
+    def expert(self, hidden: Tensor, state: Tensor) -> Tensor:
+        """What one does who knows the hidden numbers, to be imitated: actions [n, ...].
+
+        Raises:
+            UnsupportedError: the world has no expert.
+        """
+        raise UnsupportedError(f"{self.name} has no expert(); give demonstrations of your own")
+
+    def teacher(self, hidden: Tensor) -> Tensor:
+        """The actions of one who does not know the hidden numbers and does the best that is possible, [horizon, n].
+
+        Raises:
+            UnsupportedError: nobody has computed it for this world.
+        """
+        raise UnsupportedError(
+            f"{self.name} has no teacher(); the best that is possible was not computed for it"
+        )
 
     def place(self, state: Tensor) -> Tensor | None:
         """The number of the place that each copy is at, [n], where places can be counted; None: they cannot."""
