@@ -27,7 +27,7 @@ from kshot.evaluation import Interval
 from kshot.seeds import generator
 
 WORLD, SHOWN = PointGoals(), 3
-SIZES: dict[int, dict[str, Any]] = {1: {"steps": 200}, 2: {"steps": 300}}
+SIZES: dict[int, dict[str, Any]] = {1: {"steps": 200}, 2: {"steps": 200}}
 """Inner steps that are trained, and outer steps."""
 
 

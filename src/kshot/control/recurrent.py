@@ -98,7 +98,7 @@ class RecurrentPolicy(Learner):
         space = self.space.to_json()
         return {
             "actions": space.pop("count"), "told": self.told, "width": self.width, "entropy": self.entropy,
-            "decay": self.decay, "greedy": self.greedy, **{k: v for k, v in space.items() if k != "kind"},
+            "decay": self.decay, "novelty": self.novelty, "taught": self.taught, "greedy": self.greedy, **{k: v for k, v in space.items() if k != "kind"},
         }  # fmt: skip
 
     def guess_space(self, targets: Any) -> OutputSpace:
