@@ -341,6 +341,11 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "planning": planning,
     "planning_speed": simple("planning", "what", "data", "protocol", where=lambda row: row["metric"] == "ms"),
     "bandits": simple("bandits", "what", "data"),
+    "grids": simple("grids", "what", "data"),
+    "navigation": pivot(
+        "navigation", ("what",), {f"{k} steps": f"after {k} steps of 20 episodes" for k in range(4)}, key="protocol"
+    ),
+    "from_scratch": simple("from_scratch", "what", "data", "protocol"),
     "control": control,
     "control_prediction": control_prediction,
     "control_bound": control_bound,
