@@ -103,10 +103,12 @@ def beside(world: GoalRooms | TabularMDPs, hidden: torch.Tensor) -> dict[str, np
     return found | {"oracle, told the task": world.optimum(hidden).numpy().astype(np.float64)}
 
 
-def over_seeds(values: list[float]) -> tuple[float, float, float]:
-    """Mean and 95 % interval of few values, by Student's distribution."""
-    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-    half = float(student.ppf(0.975, max(len(values) - 1, 1))) * spread / len(values) ** 0.5
+def over_seeds(values: list[float]) -> tuple[float, float | None, float | None]:
+    """Mean and 95 % interval of few values, by Student's distribution; of one value there is no interval."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, None, None
+    half = float(student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1)) / len(values) ** 0.5
     return mean, mean - half, mean + half
 
 
@@ -129,16 +131,16 @@ def measure(name: str, options: argparse.Namespace) -> None:
     more = {"seeds": seeds, "cpu_seconds": cpu, "per_seed": each.mean(1).tolist(), "validated_last": last,
             "validated_best": best, "protocol": "return of an episode, learning included"}  # fmt: skip
 
-    def interval(values: np.ndarray) -> tuple[float, float, float]:
+    def interval(values: np.ndarray) -> tuple[float, float | None, float | None]:
         """Over seeds in rooms, where every goal is played; else over tasks."""
         if room:
             return over_seeds(values.mean(1).tolist())
         over = Interval.of(values.mean(0).tolist())
         return over.mean, over.low, over.high
 
-    def row(what: str, metric: str, values: tuple[float, float, float], **others: Any) -> None:
+    def row(what: str, metric: str, values: tuple[float, float | None, float | None], **others: Any) -> None:
         value, low, high = values
-        print(f"{name} {what}: {value:.2f} ({low:.2f} to {high:.2f})")
+        print(f"{name} {what}: {value:.2f} ({low} to {high})")
         append("grids", what=what, metric=metric, value=value, low=low, high=high, **(shared | others))
 
     kind = "kshot, taught" if SIZES[name]["policy"].get("taught") else "kshot, by reward alone"
@@ -150,7 +152,8 @@ def measure(name: str, options: argparse.Namespace) -> None:
             continue  # told beside the taught one
         mean = float(values.mean())
         exact = room and what != "random"
-        told = (mean, mean, mean) if room else interval(values[None])
+        alone = (mean, mean, mean) if exact else (mean, None, None)
+        told = alone if room else interval(values[None])
         row(what, "return", told, seeds=[] if exact else [0], cpu_seconds=0, protocol=more["protocol"])
     mark = "optimum, exact" if room else "PSRL"
     share = 100 * (each / others[mark].mean() if room else (each - others[mark]) / others[mark].mean())
