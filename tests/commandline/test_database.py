@@ -28,7 +28,7 @@ def test_upgrade_says_what_it_did(tmp_path: Path) -> None:
     shutil.copy(OLD, tmp_path / "kshot.db")
     refused = call("db", "sweep", "--data-dir", tmp_path, code=2)
     assert "kshot db upgrade" in refused.output
-    assert "0001 -> 0003" in call("db", "upgrade", "--data-dir", tmp_path).output
+    assert "0001 -> 0004" in call("db", "upgrade", "--data-dir", tmp_path).output
     assert "already" in call("db", "upgrade", "--data-dir", tmp_path).output
     assert "2 models read, 0 faults" in call("db", "check", "--data-dir", tmp_path).output
 

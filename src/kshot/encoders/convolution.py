@@ -67,8 +67,13 @@ class _Convolution(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, adds_bias: bool, geometry: _Geometry
-    ) -> Tensor:
+        ctx: Any,
+        x: Float[Tensor, "n c h w"],
+        weight: Float[Tensor, "k d a b"],
+        bias: Float[Tensor, " k"] | None,
+        adds_bias: bool,
+        geometry: _Geometry,
+    ) -> Float[Tensor, "n k p q"]:
         ctx.geometry, ctx.adds_bias = geometry, adds_bias
         ctx.save_for_backward(x, weight)
         return F.conv2d(x, weight, bias if adds_bias else None, *geometry)
@@ -90,8 +95,13 @@ class _Gradient(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, g: Tensor, x: Tensor, weight: Tensor, geometry: _Geometry, by_x: bool
-    ) -> tuple[Tensor | None, Tensor | None]:
+        ctx: Any,
+        g: Float[Tensor, "n k p q"],
+        x: Float[Tensor, "n c h w"],
+        weight: Float[Tensor, "k d a b"],
+        geometry: _Geometry,
+        by_x: bool,
+    ) -> tuple[Float[Tensor, "n c h w"] | None, Float[Tensor, "k d a b"] | None]:
         ctx.geometry = geometry
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(g, x, weight)
