@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import datetime
 import os
+import time
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -23,6 +24,8 @@ from kshot.tasks import Task, TaskSource, sample_batch
 T = TypeVar("T")
 _PATIENCE = datetime.timedelta(days=7)
 """How long processes wait for one another: validation or a slow disk may hold one; torchrun ends all where one dies."""
+_LENT = 0.2
+"""Seconds for which Python's lock is lent at the end, see `_close`."""
 _STATISTICS = ("running_mean", "running_var")
 
 
@@ -50,7 +53,7 @@ class Ranks:
                     f"torch was built without {backend}, which training on {device} in several processes needs"
                 )
             distributed.init_process_group(backend, timeout=_PATIENCE)
-            atexit.register(distributed.destroy_process_group)
+            atexit.register(_close)
         return cls(distributed.get_rank(), distributed.get_world_size())
 
     @property
@@ -162,3 +165,14 @@ def speaks() -> bool:
 
 def _started_by_torchrun() -> bool:
     return distributed.is_available() and distributed.is_torchelastic_launched()
+
+
+def _close() -> None:
+    """Leave the group while the interpreter is whole.
+
+    gloo's threads let go of the tensors of the last exchange after it has ended, and need Python's lock for that;
+    one that still waits for it when the interpreter is taken down ends the process with SIGABRT. Sleeping lends it.
+    """
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+    time.sleep(_LENT)
