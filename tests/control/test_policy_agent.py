@@ -106,8 +106,8 @@ SEEN = (np.ones(1), {})
 @pytest.mark.parametrize(
     ("env", "says"),
     [
-        (Broken(np.ones(1)), "reset gave ndarray"),
-        (Broken(SEEN, (np.ones(1), 1.0, False, {})), "step gave tuple of 4"),
+        (Broken(np.ones(1)), r"reset\(\) gave ndarray"),
+        (Broken(SEEN, (np.ones(1), 1.0, False, {})), "step 0 gave 4 values"),
         (Broken(SEEN, (np.ones(1), float("nan"), False, False, {})), "reward nan"),
         (Broken(SEEN, (np.ones(1), "much", False, False, {})), "reward 'much'"),
         (Broken((np.ones(3), {}), None), "shows 1"),

@@ -5,8 +5,6 @@ It adapts while it acts: each observation that `predict` is given tells what the
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import torch
 from torch import Tensor
 
 from kshot.bundles import load_learned
+from kshot.control.checked_steps import checked_reset, checked_step
 from kshot.control.controller import Controller
 from kshot.control.dynamics import Dynamics
 from kshot.control.mpc import MPC
@@ -174,33 +173,14 @@ def steer(env: Any, agent: RobotAgent, steps: int, *, seed: int | None = None) -
         UnsupportedError: an action space that is not continuous, or of other limits than -1..1.
     """
     _check_actions(env.action_space, len(agent.family.body.joints))
-    began = env.reset(seed=seed)
-    if not isinstance(began, tuple) or len(began) != 2:
-        raise DataError(f"reset() gave {_told(began)}; gymnasium's gives a pair, the observation and a dict")
-    seen, rewards, start = began[0], [], True
+    seen, rewards = checked_reset(env, seed), []
     for step in range(steps):
-        action, _ = agent.predict(seen, episode_start=start)
-        found = env.step(action)
-        if not isinstance(found, tuple) or len(found) != 5:
-            raise DataError(
-                f"step {step} gave {_told(found)}; gymnasium's gives observation, reward, terminated, truncated, info"
-            )
-        seen, reward, ended, cut, _ = found
-        if not isinstance(reward, int | float | np.number) or not math.isfinite(reward):
-            raise DataError(f"step {step} gave the reward {reward!r}; a reward is a finite number")
-        rewards.append(float(reward))
-        start = False
-        if ended or cut:
+        action, _ = agent.predict(seen, episode_start=step == 0)
+        seen, reward, over = checked_step(env, action, step)
+        rewards.append(reward)
+        if over:
             break
     return np.array(rewards)
-
-
-def _told(found: Any) -> str:
-    return (
-        f"{len(found)} values"
-        if isinstance(found, Sequence) and not isinstance(found, str)
-        else type(found).__name__
-    )
 
 
 def _check_actions(space: Any, joints: int) -> None:

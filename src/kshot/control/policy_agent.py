@@ -5,7 +5,6 @@ It learns about the task while it acts: `adapt` after every step, `reset_task` b
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor
 from kshot.bundles import load_learned
 from kshot.control.arm_policy import ArmPolicy, arm_policy
 from kshot.control.bandits import Bandits
+from kshot.control.checked_steps import checked_reset, checked_step
 from kshot.control.gradient_policy import GradientPolicy
 from kshot.control.recurrent import RecurrentPolicy, recurrent_policy
 from kshot.control.worlds import World, as_action, one_hot, step_input
@@ -241,38 +241,15 @@ def act(
     found: list[float] = []
     keeps = hasattr(env, "keep_task") and getattr(env, "fixed", None) is None
     for episode in range(episodes):
-        seen, total, over = _reset(env, seed if episode == 0 else None), 0.0, False
+        seen, total, over, place = checked_reset(env, seed if episode == 0 else None), 0.0, False, 0
         if keeps:
             env.keep_task()
         while not over:
             action, _ = agent.predict(seen, deterministic=deterministic)
-            after, reward, over = _stepped(env, action)
+            after, reward, over = checked_step(env, action, place)
             agent.adapt([seen], [action], [reward])
-            seen, total = after, total + reward
+            seen, total, place = after, total + reward, place + 1
         found.append(total)
     if keeps:
         env.new_task()
     return np.array(found)
-
-
-def _reset(env: Any, seed: int | None) -> Any:
-    found = env.reset(seed=seed) if seed is not None else env.reset()
-    if not isinstance(found, tuple) or len(found) != 2:
-        raise DataError(f"reset gave {_told(found)}; gymnasium's gives (observation, info)")
-    return found[0]
-
-
-def _stepped(env: Any, action: Any) -> tuple[Any, float, bool]:
-    found = env.step(action)
-    if not isinstance(found, tuple) or len(found) != 5:
-        raise DataError(
-            f"step gave {_told(found)}; gymnasium's gives (observation, reward, terminated, truncated, info)"
-        )
-    seen, reward, ended, cut, _ = found
-    if not isinstance(reward, int | float | np.number) or not math.isfinite(reward):
-        raise DataError(f"step gave the reward {reward!r}; a reward is a finite number")
-    return seen, float(reward), bool(ended or cut)
-
-
-def _told(found: Any) -> str:
-    return f"tuple of {len(found)}" if isinstance(found, tuple) else type(found).__name__

@@ -40,7 +40,7 @@ class Conv2d(nn.Conv2d):
         return self._convolved(input, True)
 
     def without_bias(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k a b"]:
-        """For what takes a constant away again: the bias is left out and its gradient is exactly 0."""
+        """For what takes a constant away again: the bias, which changes nothing there, is left out where that is cheaper."""
         return self._convolved(x, False)
 
     def _convolved(self, x: Tensor, adds_bias: bool) -> Tensor:
@@ -81,12 +81,12 @@ class _Convolution(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        by_x, _, by_bias, *_ = ctx.needs_input_grad
+        by_x, by_weight, by_bias, *_ = ctx.needs_input_grad
         nothing = g.new_zeros(len(weight)) if by_bias and not ctx.adds_bias else None
         if torch.is_grad_enabled():  # it is differentiated again
-            gx, gw = _Gradient.apply(g, x, weight, ctx.geometry, by_x)
+            gx, gw = _Gradient.apply(g, x, weight, ctx.geometry, (by_x, by_weight, False))
             return gx, gw, g.sum((0, 2, 3)) if by_bias and ctx.adds_bias else nothing, None, None
-        gx, gw, gb = _slopes(g, x, weight, ctx.geometry, (by_x, True, by_bias and ctx.adds_bias))
+        gx, gw, gb = _slopes(g, x, weight, ctx.geometry, (by_x, by_weight, by_bias and ctx.adds_bias))
         return gx, gw, nothing if gb is None else gb, None, None
 
 
@@ -100,12 +100,12 @@ class _Gradient(Function):
         x: Float[Tensor, "n c h w"],
         weight: Float[Tensor, "k d a b"],
         geometry: _Geometry,
-        by_x: bool,
+        wanted: tuple[bool, bool, bool],
     ) -> tuple[Float[Tensor, "n c h w"] | None, Float[Tensor, "k d a b"] | None]:
         ctx.geometry = geometry
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(g, x, weight)
-        return _slopes(g, x, weight, geometry, (by_x, True, False))[:2]
+        return _slopes(g, x, weight, geometry, wanted)[:2]
 
     @staticmethod
     @once_differentiable
@@ -119,7 +119,8 @@ class _Gradient(Function):
         if v is not None:
             own = F.conv2d(v, weight, None, *ctx.geometry)
             by_g = own if by_g is None else by_g.add_(own)
-            by_weight = _slopes(g, v, weight, ctx.geometry, (False, True, False))[1]
+            if ctx.needs_input_grad[2]:
+                by_weight = _slopes(g, v, weight, ctx.geometry, (False, True, False))[1]
         return by_g, by_x, by_weight, None, None
 
 

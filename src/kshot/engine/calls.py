@@ -38,7 +38,7 @@ def call(module: nn.Module, parameters: Mapping[str, Tensor], *args: Any) -> Any
 
 
 class _Skeleton:
-    """A module's structure, and the places of its tensors; it holds no module and no tensor of the original."""
+    """A module's structure, and the places of its tensors; it holds no module and no parameter of the original."""
 
     def __init__(self, module: nn.Module) -> None:
         self.copy = _emptied(module)
