@@ -14,6 +14,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from kshot.control.advantages import advantages
 from kshot.control.bandits import REWARDS, Bandits, Counts, play
 from kshot.control.worlds import WorldTask
 from kshot.encoders import Encoder, identity
@@ -115,7 +116,7 @@ class ArmPolicy(Learner):
         # worth on average of each pull that is left, so that early and late pulls are of one scale
         left = torch.arange(bandits.pulls, 0, -1, dtype=paid.dtype)[:, None]
         value = self.critic(torch.cat([seen, hidden.expand(len(arms), -1, -1)[..., None]], -1)).mean(-1)
-        advantage = _advantages(paid, (value * left).detach())
+        advantage = advantages(paid, (value * left).detach(), decay=DECAY)
         target = advantage / left + value.detach()
         scaled = (advantage - advantage.mean()) / (advantage.std() + 1e-6)
         chosen = self._worth(seen).log_softmax(-1).gather(2, arms[..., None])[..., 0]
@@ -171,13 +172,3 @@ class _Arms(nn.Module):
         all_ = self.together(torch.cat([own.mean(-2), own.amax(-2)], -1)).unsqueeze(-2)
         out: Tensor = self.last(torch.relu(own + all_)).squeeze(-1)
         return out
-
-
-def _advantages(paid: Tensor, value: Tensor) -> Tensor:
-    """Generalised advantages [pulls, n] of payments and values to go [pulls, n]; after the end nothing comes."""
-    found, after, running = torch.empty_like(paid), torch.zeros_like(paid[0]), torch.zeros_like(paid[0])
-    for place in reversed(range(len(paid))):
-        running = paid[place] + after - value[place] + DECAY * running
-        after = value[place]
-        found[place] = running
-    return found

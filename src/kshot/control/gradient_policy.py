@@ -16,9 +16,9 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from kshot.control.advantages import advantages
 from kshot.control.demonstrations import Demonstrations
-from kshot.control.recurrent import one_world
-from kshot.control.worlds import World
+from kshot.control.worlds import World, one_world
 from kshot.encoders import Encoder, identity
 from kshot.encoders.sizes import whole
 from kshot.engine import rates
@@ -203,20 +203,9 @@ class GradientPolicy(Learner):
     @torch.no_grad()
     def _advantages(self, lived: Episodes) -> Tensor:
         """Of each step, [..., steps, episodes], mean 0 and spread 1 within each task; 0 where nothing counted."""
-        rewards = lived.rewards * lived.going
-        to_go, running = torch.empty_like(rewards), torch.zeros_like(rewards[..., 0, :])
-        for step in reversed(range(rewards.shape[-2])):
-            running = rewards[..., step, :] + self.discount * running
-            to_go[..., step, :] = running
-        value = _fitted(lived, to_go)
-        after = torch.cat([value[..., 1:, :], torch.zeros_like(value[..., :1, :])], -2)
-        alive = torch.cat([lived.going[..., 1:, :], torch.zeros_like(value[..., :1, :])], -2)
-        gain = rewards + self.discount * after * alive - value
-        running = torch.zeros_like(running)
-        found = torch.empty_like(gain)
-        for step in reversed(range(gain.shape[-2])):
-            running = (gain[..., step, :] + self.discount * DECAY * running) * lived.going[..., step, :]
-            found[..., step, :] = running
+        paid, going = lived.rewards, lived.going
+        to_go = advantages(paid, torch.zeros_like(paid), going, decay=1.0, discount=self.discount)
+        found = advantages(paid, _fitted(lived, to_go), going, decay=DECAY, discount=self.discount)
         count = lived.going.sum((-2, -1), keepdim=True).clamp(min=1)
         middle = found.sum((-2, -1), keepdim=True) / count
         spread = (((found - middle) * lived.going).square().sum((-2, -1), keepdim=True) / count).sqrt()

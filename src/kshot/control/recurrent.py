@@ -9,12 +9,13 @@ one world.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from kshot.control.worlds import World, WorldTask, one_hot
+from kshot.control.advantages import advantages
+from kshot.control.worlds import World, one_hot, one_world
 from kshot.encoders import Encoder, identity
 from kshot.encoders.sizes import whole
 from kshot.errors import SettingError, UnsupportedError
@@ -201,7 +202,7 @@ class RecurrentPolicy(Learner):
         left = torch.arange(len(first), 0, -1, dtype=first.dtype)[:, None]
         value = self.critic(torch.cat([features, lived.told], -1)).squeeze(-1)
         paid = lived.rewards + self.novelty * lived.new
-        advantage = advantages(paid, (value * left).detach(), lived.going, self.decay)
+        advantage = advantages(paid, (value * left).detach(), lived.going, decay=self.decay)
         target = advantage / left + value.detach()
         kept = lived.going > 0
         scaled = (advantage - advantage[kept].mean()) / (advantage[kept].std() + 1e-6)
@@ -260,36 +261,6 @@ class _Places:
         new = ~self.seen.gather(1, place[:, None])[:, 0]
         self.seen[torch.arange(len(place)), place] = True
         return new.to(self.none.dtype)
-
-
-def one_world(tasks: Sequence[InteractiveTask], space: Actions, observations: int) -> tuple[World, Tensor]:
-    """The world that all tasks are of, and their hidden numbers [n, ...].
-
-    Raises:
-        UnsupportedError: tasks of several worlds, or of one with other actions or observations.
-    """
-    first = tasks[0]
-    for task in tasks:
-        if not isinstance(task, WorldTask) or task.world != cast(WorldTask, first).world:
-            raise UnsupportedError(
-                f"task {task.name!r} is not of the world of {first.name!r}; play one at a time"
-            )
-        if task.space != space or task.world.observations != observations:
-            raise UnsupportedError(
-                f"task {task.name!r} shows {task.world.observations} numbers and wants {task.space}; this policy sees "
-                f"{observations} and acts in {space}: make one for the world"
-            )
-    return cast(WorldTask, first).world, torch.stack([cast(WorldTask, task).hidden for task in tasks])
-
-
-def advantages(paid: Tensor, value: Tensor, going: Tensor, decay: float) -> Tensor:
-    """Generalised advantages [steps, n] of rewards and values to go [steps, n]; after the end nothing comes."""
-    found, after, running = torch.empty_like(paid), torch.zeros_like(paid[0]), torch.zeros_like(paid[0])
-    for place in reversed(range(len(paid))):
-        running = (paid[place] + after - value[place] + decay * running) * going[place]
-        after = value[place] * going[place]
-        found[place] = running
-    return found
 
 
 def recurrent_policy(world: World, **settings: Any) -> RecurrentPolicy:

@@ -7,8 +7,9 @@ own hidden numbers (the chances of the arms, the place of the goal): these make 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -199,6 +200,26 @@ def one_hot(action: Tensor, space: Actions) -> Tensor:
     if space.continuous:
         return action
     return torch.nn.functional.one_hot(action, space.count).to(torch.get_default_dtype())
+
+
+def one_world(tasks: Sequence[InteractiveTask], space: Actions, observations: int) -> tuple[World, Tensor]:
+    """The world that all tasks are of, and their hidden numbers [n, ...].
+
+    Raises:
+        UnsupportedError: tasks of several worlds, or of one with other actions or observations.
+    """
+    first = tasks[0]
+    for task in tasks:
+        if not isinstance(task, WorldTask) or task.world != cast(WorldTask, first).world:
+            raise UnsupportedError(
+                f"task {task.name!r} is not of the world of {first.name!r}; play one at a time"
+            )
+        if task.space != space or task.world.observations != observations:
+            raise UnsupportedError(
+                f"task {task.name!r} shows {task.world.observations} numbers and wants {task.space}; this policy sees "
+                f"{observations} and acts in {space}: make one for the world"
+            )
+    return cast(WorldTask, first).world, torch.stack([cast(WorldTask, task).hidden for task in tasks])
 
 
 def gymnasium_env(world: World, hidden: Tensor | None = None) -> Any:
