@@ -35,7 +35,7 @@ from kshot.text import SpanTasks, UnitFeatures
 from kshot.text.written import written
 from kshot.training import SavedTasks
 from kshot.vision import GlyphScenes, PictureMaps, Scenes
-from kshot.vision.detection import untrained
+from kshot.vision.detection import Detector, closer, untrained
 
 ROWS = Blobs()
 IMAGES = Blobs(shape=(1, 8, 8))
@@ -85,6 +85,12 @@ def gradient(encoder: Encoder, **more: Any) -> GradientLearner:
     return GradientLearner(encoder, **{"outputs": 3, "steps": 2, "rate": 0.1, **more})
 
 
+def ready_to_look(learner: Detector) -> Detector:
+    """Naming by parts, and sure that there are things: what looks unlikely is not looked at."""
+    learner.localiser.places.bias.data[0] = 0.0
+    return closer(learner)
+
+
 LEARNERS = [
     Case("protonet", lambda: ProtoNet(rows()), ROWS),
     Case("protonet conv batch", lambda: ProtoNet(conv("batch")), IMAGES),
@@ -122,6 +128,11 @@ LEARNERS = [
     Case("located, ridge", lambda: Located(Steps(4), Runs(), "ridge"), Signals()),
     Case("entities", lambda: text.entities("hash:ngram?dim=64"), MARKED),
     Case("detector", lambda: untrained(32, features=8, tower=4, vector=8, most=6, firmness=4.0), SCENES),
+    Case(
+        "detector by parts",
+        lambda: ready_to_look(untrained(32, features=8, tower=4, vector=8, firmness=4.0)),
+        SCENES,
+    ),
     Case("transfer, logistic", lambda: learners.Transfer(rows(), 3), ROWS),
     Case("transfer, ridge", lambda: learners.Transfer(rows(), 3, "ridge"), ROWS),
     Case("transfer, fine-tuned", lambda: learners.Transfer(rows(), 3, "fine_tune", steps=5, rate=0.1), ROWS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,15 @@ def test_files_that_cannot_be(tmp_path: Path) -> None:
         read_boxes(tmp_path / "a.xml")
     with pytest.raises(DataError, match="holds no marked boxes"):
         read_boxes(tmp_path / "nowhere")
+
+
+def test_norms_folded_into_convolutions_answer_the_same(learner: Detector) -> None:
+    """With gradients the norm stands alone; without it is folded into the weights."""
+    maps = copy.deepcopy(learner.encoder).eval()
+    picture = torch.rand(1, 1, 48, 48, generator=generator(0, "pictures"))
+    with torch.no_grad():
+        folded = maps.maps(picture)
+    assert torch.allclose(folded, maps.maps(picture), atol=1e-5)
 
 
 def test_torchvision_pyramids() -> None:

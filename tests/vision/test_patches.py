@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import kshot
+from kshot.learners.located import Located
 from kshot.seeds import generator
 from kshot.vision import Crops, Detector, tune
 from kshot.vision.by_parts import by_parts
@@ -53,7 +54,7 @@ def test_a_turned_picture_has_turned_cells() -> None:
 def test_a_box_is_known_again_turned_moved_and_in_other_light() -> None:
     """Six things, each marked once, are told apart after a quarter turn, moved by a cell, and darker."""
     cells = boxes(6).reshape(6, -1, GRID, GRID)
-    head = Patches(0, cells.shape[1])
+    head = Patches(cells.shape[1])
     state = head.solve(cells.flatten(1), torch.arange(6), 6)
     asked = turned(cells, 2).roll(1, 3)
     asked[:, :BINS] *= 0.6
@@ -62,7 +63,7 @@ def test_a_box_is_known_again_turned_moved_and_in_other_light() -> None:
 
 def test_order_does_not_matter_and_leaving_out_is_exact() -> None:
     features, targets = boxes(5), torch.tensor([0, 1, 0, 1, 1])
-    head, asked = Patches(0, BINS + 1), boxes(3, 1)
+    head, asked = Patches(BINS + 1), boxes(3, 1)
     order = torch.tensor([3, 1, 4, 0, 2])
     one = head.respond(head.solve(features, targets, 2), asked)
     other = head.respond(head.solve(features[order], targets[order], 2), asked)
@@ -98,6 +99,31 @@ def test_a_closer_look_names_what_an_untrained_network_cannot(learner: Detector,
     asked = DRAWN.query.inputs[:2]
     assert loaded.predict(asked).to_json() == task.predict(asked).to_json()
     assert plainer(closer(learner)).config() == learner.config()
+
+
+def test_the_task_without_each_picture_is_as_if_solved_again(learner: Detector) -> None:
+    """Also where a class is shown by one picture alone, and where other things are marked as none of them."""
+    assert DRAWN.support is not None
+    own = closer(learner)
+    own.localiser.firmness = 3.0
+    marked = [
+        boxes if n else [(*box[:4], 9) for box in boxes] for n, boxes in enumerate(DRAWN.support.targets)
+    ]
+    named = [[box for box in boxes if box[4] is not None] for boxes in marked]
+    for targets in (named, marked):
+        task = own.adapt(DRAWN.support.inputs, targets)
+        items, rows = list(task.embedded), task.space.encode(task.targets)
+        with torch.no_grad():
+            fast = own.solve_without_each(items, rows, task.space)
+            slow = Located.solve_without_each(own, items, rows, task.space)
+            asked = torch.cat(own.localiser.vectors_of(items, rows))
+            for one, other in zip(fast, slow, strict=True):
+                assert one is not None
+                assert other is not None
+                assert torch.equal(one["present"], other["present"])
+                assert torch.allclose(one["where/sides"], other["where/sides"], atol=1e-5)
+                names = [own.names(state, asked, task.space) for state in (one, other)]
+                assert torch.allclose(*(each.exp() for each in names), atol=1e-4)
 
 
 def test_what_is_marked_as_none_of_them_is_refused_by_its_parts(learner: Detector) -> None:

@@ -53,6 +53,14 @@ class Localiser(nn.Module, ABC):
         """What the support says about where pieces are; by default nothing."""
         return {}
 
+    def locate_without_each(self, items: Sequence[Tensor], rows: Sequence[Tensor]) -> list[Where]:
+        """What the support says without each of its inputs in turn, nothing where it has no other; override it where
+        `locate` for each would do much again."""
+        if len(items) == 1:
+            return [{}]
+        rests = [[n for n in range(len(items)) if n != place] for place in range(len(items))]
+        return [self.locate([items[n] for n in rest], [rows[n] for n in rest]) for rest in rests]
+
     @abstractmethod
     def propose(self, item: Tensor, where: Where) -> Candidates:
         """The candidates of one input."""

@@ -85,7 +85,32 @@ class Located(Learner):
     def solve(self, support: Examples, space: OutputSpace) -> State:
         items, rows = list(support.inputs), list(support.targets)
         where = self.localiser.locate(items, rows)
-        vectors = torch.cat(self.localiser.vectors_of(items, rows))
+        return self.solved(items, rows, where, self.localiser.vectors_of(items, rows), space)
+
+    def solve_without_each(
+        self, items: Sequence[Tensor], rows: Sequence[Tensor], space: OutputSpace
+    ) -> list[State | None]:
+        """The states of the support without each of its inputs in turn; None where no labelled piece is left."""
+        looks, found = self.localiser.vectors_of(items, rows), list[State | None]()
+        for place, where in enumerate(self.localiser.locate_without_each(items, rows)):
+            rest = [n for n in range(len(items)) if n != place]
+            if any(bool((rows[n][:, -1] >= 0).any()) for n in rest):
+                others, marked, seen = ([own[n] for n in rest] for own in (items, rows, looks))
+                found.append(self.solved(others, marked, where, seen, space))
+            else:
+                found.append(None)
+        return found
+
+    def solved(
+        self,
+        items: Sequence[Tensor],
+        rows: Sequence[Tensor],
+        where: Where,
+        looks: Sequence[Tensor],
+        space: OutputSpace,
+    ) -> State:
+        """The state of these inputs, of which it is known what they say of places and what their pieces look like."""
+        vectors = torch.cat(list(looks))
         labels = torch.cat([own[:, -1] for own in rows]).long().to(vectors.device)
         named = labels >= 0
         if not bool(named.any()):
@@ -121,6 +146,10 @@ class Located(Learner):
         wide = scores.new_full((len(vectors), space.size - 1), float("-inf"))
         wide = wide.index_copy(1, state["present"], scores)
         return torch.cat([self.refusal(state, vectors), wide], 1).log_softmax(1)
+
+    def ready(self, states: Sequence[State], vectors: Tensor) -> Sequence[State]:
+        """States that name the same vectors one after the other; override it where they would do much again."""
+        return states
 
     def refusal(self, state: State, vectors: Tensor) -> Tensor:
         """The score [m, 1] of being none of the classes: a constant, more near something that the support leaves unmarked."""

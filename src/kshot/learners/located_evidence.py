@@ -18,8 +18,6 @@ from kshot.learners.learner import State, evaluating
 from kshot.learners.localiser import Candidates
 from kshot.learners.located import Located, where_of
 from kshot.learners.results import Explanation, Ranked
-from kshot.tasks import Examples
-from kshot.tasks.examples import take
 from kshot.tasks.spaces import Picked, Pieces
 
 if TYPE_CHECKING:
@@ -35,16 +33,11 @@ class Without(NamedTuple):
 def solved_without_each(task: Adapted) -> list[Without]:
     """The states of the task without each example in turn; `task.left_out_states` keeps them."""
     learner, space = task.solver, task.space
+    assert isinstance(learner, Located)
     items = list(task.embedded)
     rows = like(items, space.encode(task.targets))
-    found = []
     with torch.no_grad(), evaluating(learner):
-        for place in range(len(task)):
-            keep = [i for i in range(len(task)) if i != place]
-            named = any(bool((rows[i][:, -1] >= 0).any()) for i in keep)
-            rest = Examples(take(items, keep), take(rows, keep))
-            found.append(Without(learner.solve(rest, space) if named else None))
-    return found
+        return [Without(state) for state in learner.solve_without_each(items, rows, space)]
 
 
 def explain_located(task: Adapted, queries: Any) -> list[Explanation]:
@@ -58,19 +51,23 @@ def explain_located(task: Adapted, queries: Any) -> list[Explanation]:
         for item in queries:
             found = learner.candidates(task.state, [item])[0]
             outputs = learner.scored(task.state, [found], space)
-            without = [_scores(learner, one, item, found, space) for one in task.left_out_states]
-            told.append(_told(task, outputs, torch.stack(without, 1)))
+            told.append(_told(task, outputs, _scores(task, item, found)))
     return told
 
 
-def _scores(learner: Located, rest: Without, item: Tensor, found: Candidates, space: Pieces) -> Tensor:
-    """Probabilities [m, 1 + labels] of the same candidates without an example."""
-    if rest.state is None:
-        nothing = found.objectness.new_zeros(len(found.objectness), space.size)
-        nothing[:, 0] = 1.0
-        return nothing
-    seen = learner.localiser.again(item, found, where_of(rest.state))
-    return torch.softmax(learner.scored(rest.state, [seen], space).scores, 1)
+def _scores(task: Adapted, item: Tensor, found: Candidates) -> Tensor:
+    """Probabilities [m, examples, 1 + labels] of the same candidates without each example."""
+    learner, space = task.solver, task.space
+    assert isinstance(learner, Located)
+    scores = found.objectness.new_zeros(len(found.objectness), len(task), space.size)
+    scores[:, :, 0] = 1.0
+    states = [one.state for one in task.left_out_states]
+    left = [n for n, state in enumerate(states) if state is not None]
+    ready = learner.ready([state for state in states if state is not None], found.vectors)
+    for place, state in zip(left, ready, strict=True):
+        seen = learner.localiser.again(item, found, where_of(state))
+        scores[:, place] = torch.softmax(learner.scored(state, [seen], space).scores, 1)
+    return scores
 
 
 def _told(task: Adapted, outputs: Any, without: Tensor) -> Explanation:

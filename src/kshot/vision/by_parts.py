@@ -66,8 +66,8 @@ def by_parts(learner: Detector, inputs: Embedded, rows: Sequence[Tensor]) -> ByP
         vectors = torch.cat(cast(Centres, looking.localiser).vectors_of(items, marked))
         labels = torch.unique(right, return_inverse=True)
         state = head.solve(vectors, labels[1], len(labels[0]))
-        order = torch.cat([(right == k).nonzero().flatten() for k in labels[0].tolist()])
-        if len(order) != len(state["owner"]):
+        order = head.looked_up(vectors, labels[1], len(labels[0]))
+        if len(order) != len(right):
             return None
         near = head.distances(state, vectors)
         near = near.masked_fill((picture[:, None] == picture[order])[:, None], math.inf)

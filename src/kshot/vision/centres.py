@@ -23,8 +23,9 @@ from kshot.vision.picture_maps import PLANES, block
 
 _GRID = 12
 """Cells along a side of the grid on which a box is looked at."""
-_SAME, _CLOSELY = 0.6, 24
-"""Where boxes are looked at closely: overlap from which two are one, and the most that are looked at."""
+_SAME, _CLOSELY, _UNLIKELY = 0.6, 24, -2.2
+"""Where boxes are looked at closely: overlap from which two are one, the most that are looked at, and the objectness (a
+logit; one chance in ten) under which none is."""
 _PRIOR = -4.0
 """Logit of objectness before training: most cells are no centre."""
 
@@ -39,8 +40,8 @@ class Centres(Localiser):
         most: candidates of a picture; least: those of a smaller objectness (a logit) are left out.
         firmness: of what was meta-trained against what a support says about where things are and how large: the ridge
             of the correction (see `kshot.vision.corrections`); None: a support says nothing.
-        edges: planes of edges and colours behind the features, see `kshot.vision.patches`. What a box looks like has then
-            their cells too, behind its `vector` numbers; and candidates that overlap are fewer, since looking costs more.
+        edges: planes of edges and colours behind the features, see `kshot.vision.patches`. What a box looks like is then
+            their cells, in place of the `vector` numbers; and candidates are fewer, since looking costs more.
     """
 
     kind: ClassVar[str] = "vision.centres"
@@ -94,6 +95,12 @@ class Centres(Localiser):
         parts = [told(self.layers(item), own[:, :4].to(item)) for item, own in zip(items, rows, strict=True)]
         return correction(parts, self.firmness)
 
+    def locate_without_each(self, items: Sequence[Tensor], rows: Sequence[Tensor]) -> list[Where]:
+        if self.firmness is None or len(items) == 1:
+            return [{} for _ in items]
+        parts = [told(self.layers(item), own[:, :4].to(item)) for item, own in zip(items, rows, strict=True)]
+        return [correction(parts[:n] + parts[n + 1 :], self.firmness) for n in range(len(parts))]
+
     def again(self, item: Tensor, candidates: Candidates, where: Where) -> Candidates:
         if not where or not len(candidates.places):
             return candidates
@@ -105,7 +112,8 @@ class Centres(Localiser):
         cells, boxes = self._peaks(layers, self.most)
         objectness = layers.objectness.flatten()[cells]
         if self.edges:
-            kept = keep_best(boxes, objectness, _SAME)[:_CLOSELY]
+            kept = (objectness > _UNLIKELY).nonzero().flatten()
+            kept = kept[keep_best(boxes[kept], objectness[kept], _SAME)[:_CLOSELY]]
             cells, boxes, objectness = cells[kept], boxes[kept], objectness[kept]
         return Candidates(boxes, objectness, self._seen([layers], [boxes])[0], cells)
 
@@ -128,10 +136,6 @@ class Centres(Localiser):
         high = torch.minimum(centre + sides[:, 2:], limit)
         return torch.cat([low, torch.maximum(high, low + 1e-3)], 1)
 
-    def _patches(self, layers: Layers, boxes: Tensor) -> Tensor:
-        """The features under boxes [m, 4] on a grid, [m, features, grid, grid]."""
-        return _sampled(layers, layers.features, boxes, _GRID)
-
     def vectors(self, item: Tensor, rows: Tensor) -> Tensor:
         return self.vectors_of([item], [rows])[0]
 
@@ -142,20 +146,19 @@ class Centres(Localiser):
         """What boxes of n pictures look like: n tensors [boxes, vector]."""
         if not boxes:
             return []
-        patches = [self._patches(one, own) for one, own in zip(layers, boxes, strict=True)]
-        seen = self.look(torch.cat(patches))
-        if self.edges:
-            cells = [_cells(one, own) for one, own in zip(layers, boxes, strict=True)]
-            seen = torch.cat([seen, torch.cat(cells)], 1)
+        look = _cells if self.edges else _patches
+        seen = torch.cat([look(one, own) for one, own in zip(layers, boxes, strict=True)])
+        if not self.edges:
+            seen = self.look(seen.contiguous(memory_format=torch.channels_last))
         return list(torch.split(seen, [len(own) for own in boxes]))
 
     def aside(
         self, items: Sequence[Tensor], rows: Sequence[Tensor], where: Where, count: int
     ) -> list[Tensor]:
+        if self.edges:  # parts are so many that some of any place are like some of any class
+            return [item.new_zeros(0, self.edges * GRID**2) for item in items]
         layers = [corrected(self.layers(item), where) for item in items]
         found = []
-        if self.edges:  # parts are so many that some of any place are like some of any class
-            return [item.new_zeros(0, self.vector + self.edges * GRID**2) for item in items]
         for one, own in zip(layers, rows, strict=True):
             boxes = self._peaks(one, count + 2 * len(own) + 4)[1]
             found.append(boxes[_apart_from(boxes, own)][:count])
@@ -201,6 +204,11 @@ def _sampled(layers: Layers, planes: Tensor, boxes: Tensor, count: int) -> Tenso
     )
     found: Tensor = seen[0].reshape(-1, len(boxes), count, count).transpose(0, 1)
     return found
+
+
+def _patches(layers: Layers, boxes: Tensor) -> Tensor:
+    """The features under boxes [m, 4] on a grid, [m, features, grid, grid]."""
+    return _sampled(layers, layers.features, boxes, _GRID)
 
 
 def _cells(layers: Layers, boxes: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
-import torch
 from torch import Tensor
 
 from kshot.bundles import load, register_learner
@@ -15,9 +14,18 @@ from kshot.errors import BundleError, DataError, SettingError, UnsupportedError
 from kshot.heads import Head
 from kshot.learners import Learner, Localiser, Located
 from kshot.learners.learner import State
+from kshot.learners.localiser import Where
 from kshot.learners.records import fingerprint
 from kshot.tasks import Examples
+from kshot.tasks.spaces import OutputSpace
 from kshot.vision.centres import Centres
+from kshot.vision.naming import (
+    looked_up,
+    named_by_parts,
+    refused_by_parts,
+    with_strangers,
+    without_each_by_parts,
+)
 from kshot.vision.patches import BINS, Patches
 from kshot.vision.picture_maps import MapEncoder
 from kshot.vision.pyramids import TorchVisionMaps
@@ -56,24 +64,36 @@ class Detector(Located):
         )
 
     def named(self, vectors: Tensor, labels: Tensor, size: int) -> State:
-        """As for others; distances to parts of a class are comparable as they are, without a level for each class."""
-        if not isinstance(self.head, Patches):
-            return super().named(vectors, labels, size)
-        present, places = torch.unique(labels, return_inverse=True)
-        head = self.head.solve(vectors, places, len(present))
-        return {
-            "present": present, "levels": vectors.new_zeros(len(present)), **{f"head/{k}": t for k, t in head.items()}
-        }  # fmt: skip
+        if isinstance(self.head, Patches):
+            return named_by_parts(self.head, vectors, labels)
+        return super().named(vectors, labels, size)
+
+    def solved(
+        self, items: Sequence[Tensor], rows: Sequence[Tensor], where: Where, looks: Sequence[Tensor], space: OutputSpace
+    ) -> State:  # fmt: skip
+        state = super().solved(items, rows, where, looks, space)
+        return with_strangers(self.head, state) if isinstance(self.head, Patches) else state
+
+    def solve_without_each(
+        self, items: Sequence[Tensor], rows: Sequence[Tensor], space: OutputSpace
+    ) -> list[State | None]:
+        if isinstance(self.head, Patches):
+            looks = self.localiser.vectors_of(items, rows)
+            wheres = self.localiser.locate_without_each(items, rows)
+            found = without_each_by_parts(
+                self.head, self.solved(items, rows, {}, looks, space), rows, looks, wheres
+            )
+            if found is not None:
+                return found
+        return super().solve_without_each(items, rows, space)
+
+    def ready(self, states: Sequence[State], vectors: Tensor) -> Sequence[State]:
+        return looked_up(self.head, states, vectors) if isinstance(self.head, Patches) else states
 
     def refusal(self, state: State, vectors: Tensor) -> Tensor:
-        """As for others; with parts, what is marked as none of the classes is looked up as a class is."""
-        if not isinstance(self.head, Patches):
-            return super().refusal(state, vectors)
-        constant, aside = self.outside[0].expand(len(vectors), 1), state["aside"]
-        if not len(aside):
-            return constant
-        strange = self.head.solve(aside, torch.zeros(len(aside), dtype=torch.long, device=aside.device), 1)
-        return torch.logaddexp(constant, self.head.respond(strange, vectors))
+        if isinstance(self.head, Patches):
+            return refused_by_parts(self.head, state, self.outside[0].expand(len(vectors), 1), vectors)
+        return super().refusal(state, vectors)
 
     def unpacked(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
         if targets is None and not isinstance(inputs, Examples):
@@ -164,7 +184,7 @@ def resized(learner: Detector, size: int) -> Detector:
     other = Detector(encoder, **learner.config())
     other.seen, other.self_knowledge = learner.seen, learner.self_knowledge
     other.load_state_dict(learner.state_dict())
-    other.card = learner.card
+    other.card = dict(learner.card)
     return other.eval()
 
 
@@ -174,7 +194,7 @@ def closer(learner: Detector) -> Detector:
     planes = BINS + maps.channels
     localiser = Centres(**{**learner.localiser.config(), "edges": planes})
     encoder = type(maps)(**{**maps.config(), "edges": True})
-    return _like(learner, Detector(encoder, localiser, Patches(int(localiser.vector), planes)))
+    return _like(learner, Detector(encoder, localiser, Patches(planes)))
 
 
 def plainer(learner: Detector) -> Detector:
@@ -190,7 +210,7 @@ def _like(learner: Detector, other: Detector) -> Detector:
     weights = {name: t for name, t in learner.state_dict().items() if not name.startswith("head.")}
     other.load_state_dict(weights, strict=False)
     other.seen, other.self_knowledge = learner.seen, learner.self_knowledge
-    other.card, other.name, other.origin = learner.card, learner.name, learner.origin
+    other.card, other.name, other.origin = dict(learner.card), learner.name, learner.origin
     return other.eval()
 
 

@@ -9,7 +9,6 @@ direction. Nothing is trained, so that it tells signs apart that no network has 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -32,9 +31,9 @@ _EDGE = (GRID - _CORE) // 2
 _PARTS = _CORE - 3
 """Parts along a side; each is 4 x 4 cells, described by 2 x 2 overlapping sums of 2 x 2 cells."""
 _ASKED = 2
-"""Of the parts of a box that is asked about every second counts."""
-_REACH = 3
-"""Parts that a part may have moved by."""
+"""Of the parts of a box that is asked about every second along a side counts."""
+_BLOCKS = -(-_PARTS // _ASKED)
+"""Along a side: parts that are asked about, and blocks of parts of a marked box. A part may have moved by a block."""
 _COLOUR, _FLAT = 0.15, 0.3
 _MOST = 64
 """Boxes of a class; of more, those with the strongest edges."""
@@ -48,25 +47,44 @@ def edge_planes(
     >>> edge_planes(torch.rand(1, 3, 16, 16), 4).shape
     torch.Size([1, 11, 4, 4])
     """
+    count, _, height, width = picture.shape
+    rows, columns = height // stride, width // stride
     grey = F.pad(picture.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    across = (grey[..., 1:-1, 2:] - grey[..., 1:-1, :-2])[:, 0]
-    down = (grey[..., 2:, 1:-1] - grey[..., :-2, 1:-1])[:, 0]
-    strength = (across.square() + down.square()).sqrt()
+    across = (grey[..., 1:-1, 2:] - grey[..., 1:-1, :-2])[:, 0, : rows * stride, : columns * stride]
+    down = (grey[..., 2:, 1:-1] - grey[..., :-2, 1:-1])[:, 0, : rows * stride, : columns * stride]
+    strength = (across.square() + down.square()).sqrt() / stride**2
     turn = torch.remainder(torch.atan2(down, across) * (BINS / (2 * math.pi)), BINS)
-    away = (turn[:, None] - torch.arange(BINS, device=turn.device)[None, :, None, None]).abs()
-    share = (1 - torch.minimum(away, BINS - away)).clamp(min=0)
-    return F.avg_pool2d(torch.cat([strength[:, None] * share, picture], 1), stride)
+    below = turn.long()
+    more = strength * (turn - below)  # an edge counts for the two directions that it lies between
+    cell = _cell_of(count, rows, columns, stride, picture.device)
+    first = cell + below * (count * rows * columns)
+    edges = picture.new_zeros((BINS + 2) * count * rows * columns)
+    edges.scatter_add_(0, first.flatten(), (strength - more).flatten())
+    edges.scatter_add_(0, (first + count * rows * columns).flatten(), more.flatten())
+    edges = edges.reshape(BINS + 2, count, rows, columns)
+    edges[:2] += edges[BINS:]  # a full turn further
+    return torch.cat([edges[:BINS].transpose(0, 1), F.avg_pool2d(picture, stride)], 1)
+
+
+def _cell_of(count: int, rows: int, columns: int, stride: int, device: torch.device) -> Tensor:
+    """The number of the cell that each pixel lies in, [count, rows * stride, columns * stride]."""
+    down = torch.arange(rows * stride, device=device) // stride
+    across = torch.arange(columns * stride, device=device) // stride
+    own = down[:, None] * columns + across
+    return own + (torch.arange(count, device=device) * (rows * columns))[:, None, None]
 
 
 class Patches(Head):
     """Score of class k: -s times the mean, over the parts of a box, of the squared distance to the nearest part that
     the marked boxes of k have near there, in any of eight turns.
 
+    A state holds the parts of all marked boxes and turns, block by block of a box (see `_in_blocks`), and the class of
+    each box, -1 for a box that is left out; perhaps also "near", the `distances` of the features that are asked about.
+
     Args:
-        before: numbers of a vector that lie in front of its cells, and are something else.
         planes: numbers of a cell; see `edge_planes`.
 
-    >>> head = Patches(0, 9)
+    >>> head = Patches(9)
     >>> boxes = torch.rand(3, 9 * GRID**2, generator=torch.Generator().manual_seed(0))
     >>> head.respond(head.solve(boxes, torch.tensor([0, 0, 1]), 2), boxes).argmax(1).tolist()
     [0, 0, 1]
@@ -74,68 +92,87 @@ class Patches(Head):
 
     kind: ClassVar[str] = "patches"
 
-    def __init__(self, before: int, planes: int) -> None:
+    def __init__(self, planes: int) -> None:
         super().__init__()
-        self.before, self.planes = before, planes
+        self.planes = planes
         self.log_scale = nn.Parameter(torch.tensor(math.log(40.0)))
 
     def config(self) -> dict[str, Any]:
-        return {"before": self.before, "planes": self.planes}
+        return {"planes": self.planes}
 
     def solve(self, features: Tensor, targets: Tensor, size: int) -> dict[str, Tensor]:
         cells = self._cells(features)
-        kept = torch.cat([_strongest(cells, (targets == k).nonzero().flatten()) for k in range(size)])
-        parts = torch.stack([_parts(_core(turned(cells[kept], k))) for k in range(BINS)], 1)
-        return {"parts": parts.flatten(0, 1).transpose(0, 1).contiguous(), "owner": targets[kept]}
+        kept = self.looked_up(features, targets, size)
+        parts = torch.stack([_parts(_core(turned(cells[kept], k))) for k in range(BINS)])
+        return {"parts": _in_blocks(parts), "owner": targets[kept]}
+
+    def looked_up(self, features: Tensor, targets: Tensor, size: int) -> Tensor:
+        """Places of the boxes that a state holds, in its order: of each class at most _MOST, those of the strongest edges."""
+        cells = self._cells(features)
+        return torch.cat([_strongest(cells, (targets == k).nonzero().flatten()) for k in range(size)])
 
     def respond(self, state: dict[str, Tensor], features: Tensor) -> Tensor:
-        return -self.log_scale.exp() * to_classes(self.distances(state, features), state["owner"])
+        near = state["near"] if "near" in state else self.distances(state, features)
+        return -self.log_scale.exp() * to_classes(near, state["owner"])
 
     def distances(self, state: dict[str, Tensor], features: Tensor) -> Tensor:
         """Squared distances [m, parts, n] of parts to the nearest of each marked box."""
-        asked = _parts(_core(self._cells(features)))[:, _asked()].transpose(0, 1)  # [parts, m, d]
-        count, size = len(state["owner"]), asked.shape[1]
-        alike = asked.new_full((len(asked), size, count), -math.inf)
-        for part, own in zip(state["parts"], _within(), strict=True):
-            score = torch.addmm(-part.square().sum(1) / 2, asked[own].flatten(0, 1), part.T)
-            best = score.reshape(len(own), size, count, BINS).amax(3)
-            alike[own] = torch.maximum(alike[own], best)
-        return (asked.square().sum(2, keepdim=True) - 2 * alike).transpose(0, 1)
+        count, size = len(state["owner"]), len(features)
+        asked = _parts(_core(self._cells(features)), _ASKED).transpose(0, 1)  # [parts, m, d]
+        lengths = asked.square().sum(2)
+        asked = F.pad(asked, (0, 1), value=1.0)
+        asked = asked.reshape(_BLOCKS, _BLOCKS, *asked.shape[1:])
+        alike = asked.new_full((count, _BLOCKS, _BLOCKS, size), -math.inf)
+        for place, block in enumerate(state["parts"]):
+            near = alike[:, _around(place // _BLOCKS), _around(place % _BLOCKS)]
+            own = asked[_around(place // _BLOCKS), _around(place % _BLOCKS)].flatten(0, 2)
+            # the boxes last, so that the best of parts and turns is taken over whole rows of memory
+            best = (block @ own.T).reshape(len(block) // count, *near.shape).amax(0)
+            torch.maximum(near, best, out=near)
+        found: Tensor = lengths - 2 * alike.flatten(1, 2)
+        return found.permute(2, 1, 0)
 
     def without_each(self, features: Tensor, targets: Tensor, size: int) -> WithoutEach:
+        if int(torch.bincount(targets, minlength=size).max()) > _MOST:
+            return super().without_each(features, targets, size)  # leaving one out lets another in
         return _PatchesWithoutEach(self, features, targets, size)
 
     def _cells(self, features: Tensor) -> Tensor:
-        return features[:, self.before :].reshape(-1, self.planes, GRID, GRID)
+        return features.detach().reshape(-1, self.planes, GRID, GRID)  # nothing of them was learned
 
 
 class _PatchesWithoutEach(WithoutEach):
     """Boxes are apart from one another: leaving one out takes it from the boxes that are looked up."""
 
     def __init__(self, head: Patches, features: Tensor, targets: Tensor, size: int) -> None:
-        self.head, self.features, self.targets, self.size = head, features, targets, size
+        self.head, self.features, self.size = head, features, size
+        self.order = head.looked_up(features, targets, size)
+        self.state = head.solve(features, targets, size)
 
     def answers(self, queries: Tensor) -> Tensor:
-        return torch.stack([self._without(i, queries) for i in range(len(self.features))], 1)
+        near = self.head.distances(self.state, queries)
+        return torch.stack([self._scores(near, i) for i in range(len(self.features))], 1)
 
     def own(self) -> Tensor:
-        return torch.cat([self._without(i, self.features[i : i + 1]) for i in range(len(self.features))])
+        near = self.head.distances(self.state, self.features)
+        return torch.cat([self._scores(near[i : i + 1], i) for i in range(len(self.features))])
 
-    def _without(self, left_out: int, queries: Tensor) -> Tensor:
-        keep = torch.arange(len(self.features)) != left_out
-        targets = self.targets[keep]
-        scores = queries.new_full((len(queries), self.size), float("-inf"))
-        present = torch.unique(targets)
-        if len(present):
-            state = self.head.solve(self.features[keep], torch.searchsorted(present, targets), len(present))
-            scores[:, present] = self.head.respond(state, queries)
-        return scores
+    def _scores(self, near: Tensor, left_out: int) -> Tensor:
+        owner = self.state["owner"].masked_fill(self.order == left_out, -1)
+        return -self.head.log_scale.exp() * to_classes(near, owner, self.size)
 
 
-def to_classes(distances: Tensor, owner: Tensor) -> Tensor:
-    """Of parts to boxes [m, parts, n], to classes [m, size]: the mean over parts of the nearest box's."""
-    size = int(owner.max()) + 1
-    return torch.stack([distances[:, :, owner == k].amin(2).mean(1) for k in range(size)], 1)
+def to_classes(distances: Tensor, owner: Tensor, size: int | None = None) -> Tensor:
+    """Of parts to boxes [m, parts, n], to classes [m, size]: the mean over parts of the nearest box's; infinite where a
+    class has none.
+
+    Args:
+        owner: [n] the class of each box, -1 for one that is left out. size: None: as many as have boxes.
+    """
+    found = distances.new_full((*distances.shape[:2], size or int(owner.max()) + 1), math.inf)
+    for k in torch.unique(owner[owner >= 0]).tolist():
+        found[:, :, k] = distances[:, :, owner == k].amin(2)
+    return found.mean(1)
 
 
 def turned(cells: Float[Tensor, "n planes grid grid"], turns: int) -> Float[Tensor, "n planes grid grid"]:
@@ -156,32 +193,35 @@ def _core(cells: Tensor) -> Tensor:
     return cells[:, :, _EDGE : GRID - _EDGE, _EDGE : GRID - _EDGE]
 
 
-def _parts(cells: Float[Tensor, "n planes core core"]) -> Float[Tensor, "n parts d"]:
-    """What each part looks like, and where in the box it is."""
+def _parts(cells: Float[Tensor, "n planes core core"], every: int = 1) -> Float[Tensor, "n parts d"]:
+    """What each part looks like, and where in the box it is; with `every` 2 every second part along a side."""
     sums = F.avg_pool2d(cells, 2, 1)
-    edges = F.unfold(sums[:, :BINS], 2, dilation=2)
+    edges = F.unfold(sums[:, :BINS], 2, dilation=2, stride=every)
     edges = F.normalize(F.normalize(edges, dim=1).clamp(max=_FLAT), dim=1)  # no edge outweighs all others
-    colours = 2 * _COLOUR * F.unfold(sums[:, BINS:], 2, dilation=2)
-    along = torch.linspace(0, 1, _PARTS, device=cells.device)
+    colours = 2 * _COLOUR * F.unfold(sums[:, BINS:], 2, dilation=2, stride=every)
+    along = torch.linspace(0, 1, _PARTS, device=cells.device)[::every]
     where = torch.stack(torch.meshgrid(along, along, indexing="ij")).reshape(1, 2, -1).to(cells)
     return torch.cat([edges, colours, where.expand(len(cells), -1, -1)], 1).transpose(1, 2)
 
 
-@lru_cache(maxsize=1)
-def _asked() -> Tensor:
-    """Parts that are asked about."""
-    rows, columns = torch.arange(_PARTS**2) // _PARTS, torch.arange(_PARTS**2) % _PARTS
-    return ((rows % _ASKED == 0) & (columns % _ASKED == 0)).nonzero().flatten()
+def _in_blocks(parts: Float[Tensor, "turns n parts d"]) -> Float[Tensor, "blocks rows more"]:
+    """Parts by the block of 2 x 2 that they lie in, in each block one row for every part of it, turn and box, the box
+    fastest. Behind the numbers of a part is minus half their squared length, so that one product with (a part, 1)
+    tells how near they are. The last row and column of blocks are filled up with parts that are near nothing.
+    """
+    turns, count = parts.shape[:2]
+    parts = torch.cat([parts, -parts.square().sum(3, keepdim=True) / 2], 3)
+    square = parts.permute(2, 0, 1, 3).reshape(_PARTS, _PARTS, turns, count, -1)
+    whole = square.new_zeros(_BLOCKS * _ASKED, _BLOCKS * _ASKED, *square.shape[2:])
+    whole[..., -1] = -math.inf
+    whole[:_PARTS, :_PARTS] = square
+    split = whole.reshape(_BLOCKS, _ASKED, _BLOCKS, _ASKED, *square.shape[2:]).transpose(1, 2)
+    return split.reshape(_BLOCKS**2, _ASKED**2 * turns * count, -1).contiguous()
 
 
-@lru_cache(maxsize=1)
-def _within() -> list[Tensor]:
-    """For each part of a marked box those among the asked ones that are near enough to be compared with it."""
-    rows, columns = torch.arange(_PARTS**2) // _PARTS, torch.arange(_PARTS**2) % _PARTS
-    near = ((rows[:, None] - rows[_asked()]).abs() <= _REACH) & (
-        (columns[:, None] - columns[_asked()]).abs() <= _REACH
-    )
-    return [own.nonzero().flatten() for own in near]
+def _around(block: int) -> slice:
+    """The parts asked about, along a side, that are compared with those of a block: its own and one to each side."""
+    return slice(max(0, block - 1), block + 2)
 
 
 def _strongest(cells: Tensor, places: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -178,8 +178,20 @@ class PictureMaps(MapEncoder):
         return out
 
 
+class _Block(nn.Sequential):
+    """Convolution, batch norm, ReLU; where nothing is learned, the norm is folded into the convolution's weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        convolution, norm = cast(nn.Conv2d, self[0]), cast(nn.BatchNorm2d, self[1])
+        if norm.training or torch.is_grad_enabled():
+            found: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return found
+        mean, spread = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+        scale = norm.weight * (spread + norm.eps).rsqrt()
+        weight, bias = convolution.weight * scale[:, None, None, None], norm.bias - mean * scale
+        return F.relu_(F.conv2d(x, weight, bias, convolution.stride, convolution.padding))
+
+
 def block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     """Convolution, batch norm, ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
-    )
+    return _Block(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,11 +56,13 @@ def keep_best(
 ) -> Int[Tensor, " kept"]:
     """Non-maximum suppression: places of the boxes that overlap no better kept one by more than `overlap`."""
     order = scores.argsort(descending=True, stable=True)
-    close = iou(boxes[order], boxes[order]) > overlap
+    close = (iou(boxes[order], boxes[order]) > overlap).numpy(force=True)
     kept: list[int] = []
+    gone = np.zeros(len(order), dtype=bool)
     for i in range(len(order)):
-        if not bool(close[i, kept].any()):
+        if not gone[i]:
             kept.append(i)
+            gone |= close[i]
     return order[kept]
 
 
