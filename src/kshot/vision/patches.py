@@ -32,8 +32,17 @@ _PARTS = _CORE - 3
 """Parts along a side; each is 4 x 4 cells, described by 2 x 2 overlapping sums of 2 x 2 cells."""
 _ASKED = 2
 """Of the parts of a box that is asked about every second along a side counts."""
-_BLOCKS = -(-_PARTS // _ASKED)
-"""Along a side: parts that are asked about, and blocks of parts of a marked box. A part may have moved by a block."""
+_SIDE = _PARTS // _ASKED + 1
+"""Parts asked about, along a side. Each is compared with the part of a marked box at its place and the eight around it."""
+_GROUPS = [_SIDE**2, _SIDE * (_SIDE - 1), _SIDE * (_SIDE - 1), (_SIDE - 1) ** 2]
+"""Parts in even rows and columns of a box, in even rows and odd columns, the other way round, and in odd ones."""
+_SHIFTS = ((slice(None),), (slice(None, -1), slice(1, None)))
+_CORNERS = [
+    [(down, across) for down in rows for across in columns] for rows in _SHIFTS for columns in _SHIFTS
+]
+"""For each group the parts asked about that are next to its parts: one, two, two and four of them."""
+_AT_ONCE = 4096
+"""Boxes asked about times marked boxes, which bounds the memory that is needed."""
 _COLOUR, _FLAT = 0.15, 0.3
 _MOST = 64
 """Boxes of a class; of more, those with the strongest edges."""
@@ -78,7 +87,7 @@ class Patches(Head):
     """Score of class k: -s times the mean, over the parts of a box, of the squared distance to the nearest part that
     the marked boxes of k have near there, in any of eight turns.
 
-    A state holds the parts of all marked boxes and turns, block by block of a box (see `_in_blocks`), and the class of
+    A state holds the parts of all marked boxes and turns, in the order of `_in_groups`, and the class of
     each box, -1 for a box that is left out; perhaps also "near", the `distances` of the features that are asked about.
 
     Args:
@@ -104,7 +113,7 @@ class Patches(Head):
         cells = self._cells(features)
         kept = self.looked_up(features, targets, size)
         parts = torch.stack([_parts(_core(turned(cells[kept], k))) for k in range(BINS)])
-        return {"parts": _in_blocks(parts), "owner": targets[kept]}
+        return {"parts": _in_groups(parts), "owner": targets[kept]}
 
     def looked_up(self, features: Tensor, targets: Tensor, size: int) -> Tensor:
         """Places of the boxes that a state holds, in its order: of each class at most _MOST, those of the strongest edges."""
@@ -117,20 +126,27 @@ class Patches(Head):
 
     def distances(self, state: dict[str, Tensor], features: Tensor) -> Tensor:
         """Squared distances [m, parts, n] of parts to the nearest of each marked box."""
-        count, size = len(state["owner"]), len(features)
+        count = len(state["owner"])
+        some = torch.split(features, max(1, _AT_ONCE // max(count, 1)))
+        return torch.cat([self._distances(state["parts"], own, count) for own in some])
+
+    def _distances(self, parts: Tensor, features: Tensor, count: int) -> Tensor:
         asked = _parts(_core(self._cells(features)), _ASKED).transpose(0, 1)  # [parts, m, d]
         lengths = asked.square().sum(2)
         asked = F.pad(asked, (0, 1), value=1.0)
-        asked = asked.reshape(_BLOCKS, _BLOCKS, *asked.shape[1:])
-        alike = asked.new_full((count, _BLOCKS, _BLOCKS, size), -math.inf)
-        for place, block in enumerate(state["parts"]):
-            near = alike[:, _around(place // _BLOCKS), _around(place % _BLOCKS)]
-            own = asked[_around(place // _BLOCKS), _around(place % _BLOCKS)].flatten(0, 2)
-            # the boxes last, so that the best of parts and turns is taken over whole rows of memory
-            best = (block @ own.T).reshape(len(block) // count, *near.shape).amax(0)
-            torch.maximum(near, best, out=near)
-        found: Tensor = lengths - 2 * alike.flatten(1, 2)
-        return found.permute(2, 1, 0)
+        asked = asked.reshape(_SIDE, _SIDE, *asked.shape[1:])
+        alike = asked.new_full((_SIDE, _SIDE, count, len(features)), -math.inf)
+        for group, corners in zip(torch.split(parts, _GROUPS), _CORNERS, strict=True):
+            near = torch.stack(
+                [asked[down][:, across] for down, across in corners], 2
+            )  # [rows, columns, k, m, d]
+            own = near.flatten(0, 1).flatten(1, 2).transpose(1, 2)
+            best = torch.bmm(group, own).reshape(len(group), BINS, count, len(corners), -1).amax(1)
+            for k, (down, across) in enumerate(corners):
+                place = alike[down, across]
+                torch.maximum(place, best[:, :, k].reshape(place.shape), out=place)
+        found: Tensor = lengths[:, None] - 2 * alike.flatten(0, 1)
+        return found.permute(2, 0, 1)
 
     def without_each(self, features: Tensor, targets: Tensor, size: int) -> WithoutEach:
         if int(torch.bincount(targets, minlength=size).max()) > _MOST:
@@ -204,24 +220,13 @@ def _parts(cells: Float[Tensor, "n planes core core"], every: int = 1) -> Float[
     return torch.cat([edges, colours, where.expand(len(cells), -1, -1)], 1).transpose(1, 2)
 
 
-def _in_blocks(parts: Float[Tensor, "turns n parts d"]) -> Float[Tensor, "blocks rows more"]:
-    """Parts by the block of 2 x 2 that they lie in, in each block one row for every part of it, turn and box, the box
-    fastest. Behind the numbers of a part is minus half their squared length, so that one product with (a part, 1)
-    tells how near they are. The last row and column of blocks are filled up with parts that are near nothing.
-    """
-    turns, count = parts.shape[:2]
+def _in_groups(parts: Float[Tensor, "turns n parts d"]) -> Float[Tensor, "parts rows more"]:
+    """Parts in the order of _GROUPS, of each one row for every turn and box, the box fastest. Behind the numbers of a part
+    is minus half their squared length, so that one product with (a part, 1) tells how near they are."""
     parts = torch.cat([parts, -parts.square().sum(3, keepdim=True) / 2], 3)
-    square = parts.permute(2, 0, 1, 3).reshape(_PARTS, _PARTS, turns, count, -1)
-    whole = square.new_zeros(_BLOCKS * _ASKED, _BLOCKS * _ASKED, *square.shape[2:])
-    whole[..., -1] = -math.inf
-    whole[:_PARTS, :_PARTS] = square
-    split = whole.reshape(_BLOCKS, _ASKED, _BLOCKS, _ASKED, *square.shape[2:]).transpose(1, 2)
-    return split.reshape(_BLOCKS**2, _ASKED**2 * turns * count, -1).contiguous()
-
-
-def _around(block: int) -> slice:
-    """The parts asked about, along a side, that are compared with those of a block: its own and one to each side."""
-    return slice(max(0, block - 1), block + 2)
+    square = parts.permute(2, 0, 1, 3).flatten(1, 2).reshape(_PARTS, _PARTS, -1, parts.shape[3])
+    groups = [square[down::2, across::2].flatten(0, 1) for down in (0, 1) for across in (0, 1)]
+    return torch.cat(groups)
 
 
 def _strongest(cells: Tensor, places: Tensor) -> Tensor:
