@@ -340,6 +340,11 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "text": simple("text", "what", "data", "protocol"),
     "planning": planning,
     "planning_speed": simple("planning", "what", "data", "protocol", where=lambda row: row["metric"] == "ms"),
+    "terrain": pivot(
+        "terrain", ("what",), {f"{k} walks": f"{k} walks" for k in (1, 2, 4, 8)}, key="protocol",
+        where=lambda row: row["metric"] != "ms",
+    ),
+    "terrain_speed": simple("terrain", "what", "data", "protocol", where=lambda row: row["metric"] == "ms"),
     "bandits": simple("bandits", "what", "data"),
     "grids": simple("grids", "what", "data"),
     "navigation": pivot(

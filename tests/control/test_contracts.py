@@ -21,12 +21,17 @@ from kshot.control import (
     PlanningTasks,
     PointGoals,
     TabularMDPs,
+    TerrainCosts,
+    TerrainEncoder,
+    Terrains,
     Transitions,
+    Walks,
     World,
     arm_policy,
     draw_family,
     gradient_policy,
     recurrent_policy,
+    walk,
 )
 from kshot.learners import Learner
 from kshot.seeds import generator
@@ -37,6 +42,7 @@ from kshot.testing.learners import Check
 
 FAMILIES = tuple(draw_family(kind, 8, generator(0, kind), 8) for kind in ("gaps", "maze"))
 ROOM, POINTS = GoalRooms(3, 6), PointGoals(horizon=6)
+GROUND = Terrains(kinds=3, size=8, shots=2, queries=2)
 MAPS = PlanningTasks(FAMILIES, shots=2, queries=3)
 
 
@@ -79,6 +85,14 @@ def pushed() -> Transitions:
     return Transitions(x, gain * x[..., 2:] - 0.1 * x[..., :2], gain[:, 0], shots=(6,), queries=5)
 
 
+def ground_costs() -> TerrainCosts:
+    """Costs that are unequal to begin with: where all are alike ways tie, and a loss has no slope."""
+    learner = TerrainCosts(TerrainEncoder(3))
+    with torch.no_grad():
+        learner.prior.copy_(torch.tensor([0.1, 0.4, -0.2]))
+    return learner
+
+
 MEMBERS: list[tuple[str, Callable[[], Learner], TaskSource]] = [
     ("guidance", lambda: Guidance(MapEncoder(width=4, features=3)), MAPS),
     ("dynamics", lambda: Dynamics(encoders.mlp(4, (8,), activation="tanh"), 2, 3), pushed()),
@@ -92,6 +106,7 @@ MEMBERS: list[tuple[str, Callable[[], Learner], TaskSource]] = [
     ("gradient policy", lambda: gradient_policy(ROOM, width=8, episodes=2), Steps(ROOM)),
     ("gradient policy, real actions", lambda: gradient_policy(POINTS, width=8, episodes=2), Steps(POINTS)),
     ("policy that imitates", lambda: gradient_policy(POINTS, width=8, imitates=True), Demonstrations(POINTS)),
+    ("terrain costs", ground_costs, GROUND),
     ("arm policy", lambda: arm_policy(Bandits(3, 10), width=8), Pulls()),
 ]
 
@@ -109,8 +124,13 @@ def test_encoder() -> None:
     check_encoder(MapEncoder(width=4, features=3), FAMILIES[0].maps[:3])
     check_encoder(MapEncoder(width=4, features=3), [FAMILIES[1].problem(place) for place in range(3)])
 
+    ground = GROUND.sample(generator(0)).support
+    assert ground is not None
+    check_encoder(TerrainEncoder(3), ground.inputs)
+
 
 def test_source() -> None:
+    check_task_source(GROUND)
     check_task_source(MAPS)
     check_task_source(pushed())
     for world in (POINTS, ROOM, TabularMDPs(3, 2, 6)):
@@ -121,3 +141,6 @@ def test_space() -> None:
     field = [[[0.0, 1.0], [float("inf"), 2.0]], [[-1.0, 0.0], [1.0, float("nan")]]]
     wrong = [[[1.0, 2.0]], [[["a", "b"]]], [[[float("inf")]]], [[[1.0, 2.0], [3.0]]]]
     check_space(CostToGo(), field, torch.ones(2, 2, 2), wrong=wrong)
+    here = walk([(0, 0), (0, 1)], (1, 2))
+    wrong = [[[[1, 2]]], [["a"]], [[[0]]], here, [[[0, 1], [2, 2]]]]
+    check_space(Walks(), here[None], torch.zeros(1, 10, 1, 2), wrong=wrong)

@@ -26,16 +26,21 @@ from kshot.control.recurrent import RecurrentPolicy, recurrent_policy
 from kshot.control.robots import Fault, Life, Robot, Robots, RobotTask, robot_env
 from kshot.control.search import Route, search
 from kshot.control.seeking import Seeking, best_seeking
+from kshot.control.terrain import TerrainEncoder, WalkPrediction, Walks, walk
+from kshot.control.terrain_costs import TerrainCosts, TerrainPlanner, terrain_planner
+from kshot.control.terrain_tasks import Terrains
 from kshot.control.transitions import Transitions
 from kshot.control.worlds import Step, World, WorldTask, gymnasium_env
 
 register_encoder(MapEncoder)
+register_encoder(TerrainEncoder)
 register_learner(Anchored)
 register_learner(ArmPolicy)
 register_learner(Dynamics)
 register_learner(GradientPolicy)
 register_learner(Guidance)
 register_learner(RecurrentPolicy)
+register_learner(TerrainCosts)
 
 __all__ = [
     "KINDS",
@@ -80,8 +85,14 @@ __all__ = [
     "Solved",
     "Step",
     "TabularMDPs",
+    "TerrainCosts",
+    "TerrainEncoder",
+    "TerrainPlanner",
+    "Terrains",
     "Transitions",
     "Trial",
+    "WalkPrediction",
+    "Walks",
     "World",
     "WorldTask",
     "act",
@@ -106,8 +117,10 @@ __all__ = [
     "search",
     "small_grid",
     "steer",
+    "terrain_planner",
     "thompson",
     "ucb",
     "uniform",
+    "walk",
     "why",
 ]

@@ -102,6 +102,21 @@ class Grid:
         found = dijkstra(self._reversed, indices=row * self.shape[1] + column)
         return np.asarray(found).reshape(self.shape)
 
+    def toward(self, goal: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The exact cost to `goal` from every cell, as `cost_to_go`, and the next cell on a cheapest way there.
+
+        Returns:
+            costs [cells] and numbers of cells [cells], row after row; -9999 at the goal and where there is no way.
+
+        >>> Grid.of(np.ones((1, 3))).toward((0, 2))[1].tolist()
+        [1, 2, -9999]
+        """
+        from scipy.sparse.csgraph import dijkstra
+
+        row, column = self.inside(goal, "goal")
+        found = dijkstra(self._reversed, indices=row * self.shape[1] + column, return_predecessors=True)
+        return found[0], found[1]
+
     @cached_property
     def _reversed(self) -> Any:
         """All moves turned round, as a sparse matrix of costs: entry [to, from]."""
