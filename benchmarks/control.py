@@ -10,8 +10,9 @@ python -m benchmarks.control ship               copy the models of seed 0 to src
 python -m benchmarks.control speed              CPU milliseconds of a control step, one robot, one thread
 
 All models see the same lives and are trained for as many steps; all controllers plan in the same way, from the same
-starts, against the same faults. The oracle is a model of the same size that is told the true parameters. Lives are
-shared by the seeds, which differ in weights and in the order of training.
+starts, against the same faults. The oracle and the one that adapts are one model; one is told the true parameters, the other finds
+them in the last transitions. Lives of training are shared by the seeds, which differ in weights and in the order of training.
+Intervals resample seeds and, within each, test lives, whose pairs stay together: they hold for another training, too.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ import torch
 from benchmarks.rows import ROOT, append
 from kshot.bundles import load_learned
 from kshot.control import MPC, Dynamics, Fault, Handover, Life, Lived, Robots, Shaking, live
-from kshot.control.controller import replayed
-from kshot.control.practice import MODELS, Practice, Practised, controlled
+from kshot.control.controlled import controlled
+from kshot.control.controller import WINDOW, replayed
+from kshot.control.practice import MODELS, Practice, Practised
 from kshot.control.simulated import SimulatorControl
 from kshot.learners import save_learner
 from kshot.seeds import generator
@@ -96,15 +98,18 @@ def finished(practice: Practised, seed: int) -> tuple[dict[str, Dynamics], float
     """The models of a training that was ended, and its CPU seconds; nothing where it was not."""
     assert practice.folder is not None
     begun = [practice.folder / f"fit-last-{seed}-{name}" for name in ("plain", "told")]
-    ends = {"adaptive": f"fit-last-{seed}-adaptive", "plain": f"fit-last-{seed}-more-plain",
-            "told": f"fit-last-{seed}-more-told"}  # fmt: skip
-    folders = {name: practice.folder / end for name, end in ends.items()}
+    folders = {name: practice.folder / f"fit-last-{seed}-more-{name}" for name in ("plain", "told")}
     if not all((folder / "learner.kshot").exists() for folder in folders.values()):
         return ()
-    found = {name: load_learned(folder / "learner.kshot") for name, folder in folders.items()}
     logs = [folder / "log.jsonl" for folder in (*begun, *folders.values())]
     cpu = sum(json.loads(log.read_text().splitlines()[-1])["cpu_seconds"] for log in logs)
-    return {name: model.adaptive().eval() if name == "told" else model for name, model in found.items()}, cpu
+    return by_name(*(load_learned(folder / "learner.kshot") for folder in folders.values())), cpu
+
+
+def by_name(plain: Any, told: Any) -> dict[str, Dynamics]:
+    """Models of a training. The one that adapts is the oracle's."""
+    found = told.adaptive().eval()
+    return {"adaptive": found, "plain": plain, "told": found}
 
 
 def of_round(practice: Practised, turn: int) -> tuple[dict[str, Dynamics], float]:
@@ -120,8 +125,7 @@ def of_round(practice: Practised, turn: int) -> tuple[dict[str, Dynamics], float
         for name in ("plain", "told")
     ]
     cpu = sum(json.loads(log.read_text().splitlines()[-1])["cpu_seconds"] for log in logs)
-    found = {"adaptive": told.adaptive().eval(), "plain": plain, "told": told.adaptive().eval()}
-    return found, cpu
+    return by_name(plain, told), cpu
 
 
 def lives_of(robot: str, fault: str, count: int, stream: str) -> tuple[Robots, list[Life]]:
@@ -131,8 +135,34 @@ def lives_of(robot: str, fault: str, count: int, stream: str) -> tuple[Robots, l
     return family, [family.life(rng) for _ in range(count)]
 
 
+class Again:
+    """Does again what was done up to the fault, so that it need not be planned for each controller: the same bits.
+
+    Args:
+        actions: [lives, steps, joints]. plan: what was in mind at the end.
+    """
+
+    def __init__(self, actions: torch.Tensor, plan: torch.Tensor) -> None:
+        self.actions, self.plan, self.taken = actions, plan, 0
+
+    def act(self, seen: torch.Tensor) -> torch.Tensor:
+        """The next action of each."""
+        self.taken += 1
+        return self.actions[:, self.taken - 1]
+
+    def observe(self, *row: torch.Tensor) -> None:
+        """Nothing is to be learned."""
+
+
+def driven(family: Robots, lives: list[Life], plain: Dynamics) -> Again:
+    """The context-free controller drives up to the fault."""
+    first: Any = controlled(plain, "plain", family, lives, PLANNING, generator(0, "control", "drive"))[0]
+    actions = live(family, lives, first, steps=BEFORE).actions
+    return Again(actions, first.plan)
+
+
 def returns(
-    family: Robots, lives: list[Life], name: str, model: dict[str, Dynamics], window: int
+    family: Robots, lives: list[Life], name: str, model: dict[str, Dynamics], window: int, drive: Again
 ) -> np.ndarray:
     """Rewards [lives, steps]: the context-free controller drives up to the fault, then this one; or random actions."""
     rng = generator(0, "control", "plans")
@@ -141,7 +171,7 @@ def returns(
         tell = None
     else:
         acting, tell = controlled(model[name], name, family, lives, PLANNING, rng, window)
-    first, _ = controlled(model["plain"], "plain", family, lives, PLANNING, generator(0, "control", "drive"))
+    first = Again(drive.actions, drive.plan)
     return live(family, lives, Handover(first, acting, BEFORE), at_step=tell).rewards.numpy()
 
 
@@ -181,6 +211,16 @@ def share(rows: np.ndarray) -> float:
     return float((adaptive - plain) / (told - plain))
 
 
+def over_seeds(found: np.ndarray, statistic: Any) -> tuple[float, float, float]:
+    """A statistic of rows [lives, models], and its 95 % interval by resampling seeds, and lives within each; `found` is
+    [seeds, models, lives]. Seeds share test lives, so lives are drawn once for all."""
+    rng, (seeds, _, lives), drawn = np.random.default_rng(0), found.shape, []
+    for _ in range(4000):
+        some, those = rng.integers(seeds, size=seeds), rng.integers(lives, size=lives)
+        drawn.append(statistic(found[some][:, :, those].mean(0).T))
+    return float(statistic(found.mean(0).T)), *(float(x) for x in np.percentile(drawn, (2.5, 97.5)))
+
+
 def interval(rows: np.ndarray, statistic: Any) -> tuple[float, float, float]:
     """A statistic over lives and its 95 % interval by resampling lives, which keeps pairs together."""
     rng = np.random.default_rng(0)
@@ -192,32 +232,31 @@ def measure(options: argparse.Namespace, stream: str) -> None:
     """Print, and for the test lives write, what each controller returns and what share of the gap is closed."""
     trained = list(models(options))
     for fault in options.faults or FAULTS:
-        family, lives = lives_of(options.robot, fault, options.lives, stream)
         start = time.process_time()
         found = np.stack([
-            [measured(options, (stream, fault, name, seed), family, lives, model) for name in MODELS]
-            for seed, model, _ in trained
-        ])  # [seeds, models, lives]  # fmt: skip
-        chance = measured(options, (stream, fault, "random", trained[0][0]), family, lives, trained[0][1])
+            measured(options, stream, fault, seed, model) for seed, model, _ in trained
+        ])  # [seeds, models and random, lives]  # fmt: skip
         write = stream == "test" and options.seed is None
-        report(options, fault, found, chance, sum(cpu for *_, cpu in trained), write)
+        report(options, fault, found, sum(cpu for *_, cpu in trained), write)
         print(f"  {time.process_time() - start:.0f} CPU s", flush=True)
 
 
 def measured(
-    options: argparse.Namespace, which: tuple[Any, ...], family: Robots, lives: list[Life], model: dict[str, Dynamics]
+    options: argparse.Namespace, stream: str, fault: str, seed: int, model: dict[str, Dynamics]
 ) -> np.ndarray:  # fmt: skip
-    """Returns after the fault, [lives]; kept in the folder, so that a measurement goes on where it was stopped."""
-    label = (
-        "-".join(str(part) for part in (*which, len(lives), options.window, options.round))
-        .replace(":", "")
-        .replace(" ", "-")
-    )
-    kept: Path = options.folder / f"control-{options.robot}" / f"returns-{label}.npy"
-    if not kept.exists():
-        found = returns(family, lives, which[2], model, options.window)[:, BEFORE:].sum(1)
-        np.save(kept, found)
-    return np.asarray(np.load(kept))
+    """Returns after the fault, [models and random, lives]; kept in the folder, so that a measurement goes on where it was
+    stopped."""
+    family, lives = lives_of(options.robot, fault, options.lives, stream)
+    drive, rows = None, []
+    for name in (*MODELS, "random"):
+        which = (stream, fault, name, seed, len(lives), options.window, options.round)
+        label = "-".join(str(part) for part in which).replace(":", "").replace(" ", "-")
+        kept: Path = options.folder / f"control-{options.robot}" / f"found-{label}.npy"
+        if not kept.exists():
+            drive = drive or driven(family, lives, model["plain"])
+            np.save(kept, returns(family, lives, name, model, options.window, drive)[:, BEFORE:].sum(1))
+        rows.append(np.load(kept))
+    return np.stack(rows)
 
 
 def seeds_of(options: argparse.Namespace) -> list[int]:
@@ -225,35 +264,32 @@ def seeds_of(options: argparse.Namespace) -> list[int]:
     return [0] if options.round is not None else list(range(options.seeds))
 
 
-def report(
-    options: argparse.Namespace, fault: str, found: np.ndarray, chance: np.ndarray, cpu: float, write: bool
-) -> None:
-    """Rows of one kind of fault."""
-    rows = found.mean(0).T  # seeds share the lives, so they are averaged for each life before the interval
+def report(options: argparse.Namespace, fault: str, found: np.ndarray, cpu: float, write: bool) -> None:
+    """Rows of one kind of fault; `found` is [seeds, (adaptive, plain, told, random), lives]."""
     shared = {
         "data": f"{options.robot}, {fault}", "regime": "online, the fault is not announced",
         "protocol": f"return of the {AFTER} steps after the fault", "n_tasks": options.lives,
         "seeds": seeds_of(options), "cpu_seconds": round(cpu), "window": options.window,
     }  # fmt: skip
-    names = dict(zip(MODELS, ("adaptive", "context-free", "oracle, told the parameters"), strict=True))
-    figures = {
-        names[name]: interval(rows[:, [place]], np.mean) for place, name in enumerate(MODELS)
-    } | {"random": interval(chance[:, None], np.mean)}  # fmt: skip
-    paired = {
-        "adaptive over context-free": interval(rows, lambda r: (r[:, 0] - r[:, 1]).mean()),
-        "oracle over context-free": interval(rows, lambda r: (r[:, 2] - r[:, 1]).mean()),
+    names = ("adaptive", "context-free", "oracle, told the parameters", "random")
+    gap = "oracle over context-free"
+    parts: dict[str, Any] = {
+        what: lambda r, place=place: r[:, place].mean() for place, what in enumerate(names)
     }
-    if (
-        paired["oracle over context-free"][1] > 0
-    ):  # of no gap, or one the wrong way round, a share means nothing
-        paired["share of the gap closed"] = interval(rows, lambda r: 100 * share(r))
-    for what, (value, low, high) in (figures | paired).items():
+    parts |= {
+        "adaptive over context-free": lambda r: (r[:, 0] - r[:, 1]).mean(), gap: lambda r: (r[:, 2] - r[:, 1]).mean(),
+    }  # fmt: skip
+    figures = {what: over_seeds(found, statistic) for what, statistic in parts.items()}
+    if figures[gap][1] > 0:  # of no gap, or one the wrong way round, a share means nothing
+        figures["share of the gap closed"] = over_seeds(found, lambda r: 100 * share(r[:, :3]))
+    for what, (value, low, high) in figures.items():
         unit = "%" if "share" in what else ""
-        print(f"{fault}: {what}: {value:.1f} ({low:.1f} to {high:.1f}) {unit}")
+        one = (lambda r: 100 * share(r[:, :3])) if unit else parts[what]
+        per_seed = [round(float(one(each.T)), 1) for each in found]
+        print(f"{fault}: {what}: {value:.1f} ({low:.1f} to {high:.1f}) {unit} {per_seed}")
         if write:
-            per_seed = [100 * share(one.T) for one in found] if unit else []
             append("control", what=what, metric="share" if unit else "return", unit=unit, value=value, low=low, high=high,
-                   per_seed=[round(x, 1) for x in per_seed], **shared)  # fmt: skip
+                   per_seed=per_seed, **shared)  # fmt: skip
 
 
 def errors(
@@ -353,7 +389,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="this one only, to train or measure several at once")
     parser.add_argument("--round", type=int, help="models of this round of gathering, not those trained anew")
     parser.add_argument("--lives", type=int, default=24)
-    parser.add_argument("--window", type=int, default=32)
+    parser.add_argument("--window", type=int, default=WINDOW)
     parser.add_argument("--folder", type=Path, default=Path("runs"), help="lives, checkpoints and logs")
     options = parser.parse_args()
     torch.set_num_threads(1)

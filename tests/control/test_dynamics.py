@@ -12,7 +12,7 @@ import torch
 
 import kshot
 from kshot.control import MPC, Anchored, Belief, Controller, Dynamics, Fault, Life, Lived, Robots, Transitions
-from kshot.control.robots import ROBOTS
+from kshot.control.bodies import ROBOTS
 from kshot.errors import DataError, SettingError, TaskError, UnsupportedError
 from kshot.seeds import drawing, generator
 from kshot.tasks.spaces import Numbers

@@ -39,7 +39,7 @@ FAMILY = Robots(steps=24)
 SMALL = MPC(plans=8, horizon=3)
 TINY = Practice(
     simulated=1, shaken=3, rounds=2, lives=2, length=12, first=2, steps=2, last=3, hidden=(8,),
-    shots=(2, 4), queries=4, tasks=4, mpc=SMALL, simulator=SMALL,
+    rows=24, mpc=SMALL, simulator=SMALL,
 )  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def models(folder: Path) -> dict[str, Dynamics]:
 
 def test_it_goes_on_in_the_same_bits(models: dict[str, Dynamics], folder: Path) -> None:
     """Lives and trainings that are there are not done again, those that are gone are, to the same bits."""
-    for gone in ("lives-1-plain.safetensors", "fit-last-0-adaptive/learner.kshot"):
+    for gone in ("lives-1-plain.safetensors", "fit-last-0-more-told/learner.kshot"):
         (folder / gone).unlink()
     said: list[str] = []
     again = Practised(FAMILY, TINY, folder=folder, told=said.append).run()

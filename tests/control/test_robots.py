@@ -13,7 +13,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 from kshot.control import Fault, Life, Robots, robot_env
-from kshot.control.robots import ROBOTS
+from kshot.control.bodies import ROBOTS
 from kshot.errors import DataError, MissingExtraError, SettingError
 from kshot.seeds import generator
 from kshot.testing import check_task_source

@@ -4,6 +4,8 @@ from kshot.bundles import register_encoder, register_learner
 from kshot.control.agent import RobotAgent, steer
 from kshot.control.arm_policy import ArmPolicy, arm_policy
 from kshot.control.bandits import Bandits, Counts, Played, greedy, oracle, play, thompson, ucb, uniform
+from kshot.control.bodies import Fault, Robot
+from kshot.control.controlled import controlled
 from kshot.control.controller import Belief, Controller
 from kshot.control.cost_to_go import CostPrediction, CostToGo
 from kshot.control.demonstrations import Demonstrations
@@ -19,11 +21,11 @@ from kshot.control.mpc import MPC
 from kshot.control.places import GoalRooms, PointGoals, TabularMDPs, dark_room, small_grid
 from kshot.control.planner import PathPlanner, Solved, Trial, choose_weight, path_planner
 from kshot.control.policy_agent import PolicyAgent, act
-from kshot.control.practice import MODELS, Practice, Practised, controlled
+from kshot.control.practice import MODELS, Practice, Practised
 from kshot.control.psrl import psrl
 from kshot.control.reasons import Reasons, why
 from kshot.control.recurrent import RecurrentPolicy, recurrent_policy
-from kshot.control.robots import Fault, Life, Robot, Robots, RobotTask, robot_env
+from kshot.control.robots import Life, Robots, RobotTask, robot_env
 from kshot.control.search import Route, search
 from kshot.control.seeking import Seeking, best_seeking
 from kshot.control.terrain import TerrainEncoder, WalkPrediction, Walks, walk

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from kshot.bundles import load_learned
-from kshot.control.checked_steps import checked_reset, checked_step
-from kshot.control.controller import Controller
+from kshot.control.checked_steps import check_observation, checked_reset, checked_step
+from kshot.control.controller import WINDOW, Controller
 from kshot.control.dynamics import Dynamics
 from kshot.control.mpc import MPC
 from kshot.control.practice import Practice, Practised
-from kshot.control.robots import Robots, check_observation
+from kshot.control.robots import Robots
 from kshot.errors import BundleError, DataError, SettingError, UnsupportedError
 from kshot.learners import Adapted, save_learner
 from kshot.seeds import generator
@@ -42,7 +42,7 @@ class RobotAgent:
     """
 
     def __init__(
-        self, family: Robots, learner: Dynamics | None = None, mpc: MPC | None = None, *, window: int = 32, seed: int = 0
+        self, family: Robots, learner: Dynamics | None = None, mpc: MPC | None = None, *, window: int = WINDOW, seed: int = 0
     ) -> None:  # fmt: skip
         self.family, self.mpc, self.window, self.seed = family, mpc or MPC(), window, seed
         self.learner = learner

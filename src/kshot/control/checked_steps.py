@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from kshot.errors import DataError
 
@@ -38,6 +40,28 @@ def checked_step(env: Any, action: Any, place: int) -> tuple[Any, float, bool]:
     if not isinstance(reward, int | float | np.number) or not math.isfinite(reward):
         raise DataError(f"step {place} gave the reward {reward!r}; a reward is a finite number")
     return seen, float(reward), bool(ended or cut)
+
+
+def check_observation(seen: Any, observations: int, step: str) -> Tensor:
+    """An observation as a tensor.
+
+    Raises:
+        DataError: it is no row of so many finite numbers.
+    """
+    try:
+        found = torch.as_tensor(seen, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(f"{step} gave {type(seen).__name__}; an observation is an array of numbers") from None
+    if found.shape != (observations,):
+        raise DataError(
+            f"{step} gave an observation of shape {tuple(found.shape)}; this model takes [{observations}]"
+        )
+    if not bool(torch.isfinite(found).all()):
+        bad = (~torch.isfinite(found)).nonzero().flatten().tolist()[:5]
+        raise DataError(
+            f"{step} gave NaN or infinite numbers at {bad}; the simulation or a sensor failed: reset it"
+        )
+    return found
 
 
 def _told(found: Any) -> str:

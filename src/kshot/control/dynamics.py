@@ -117,7 +117,7 @@ class Dynamics(Learner):
         Raises:
             UnsupportedError: a task that is no robot's, or of another robot.
         """
-        from kshot.control.practice import play_robots
+        from kshot.control.controlled import play_robots
 
         return play_robots(self, tasks, generator)
 

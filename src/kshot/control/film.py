@@ -18,6 +18,9 @@ HELP = (
 )
 """How to make rendering work."""
 
+WIDER = 10
+"""How many times as long and wide as gymnasium's the floor is drawn."""
+
 
 def film(
     family: Robots, life: Life, actions: np.ndarray, *, every: int = 2, size: tuple[int, int] = (320, 200)
@@ -37,6 +40,7 @@ def film(
         env = robot_env(
             family, life, render_mode="rgb_array", width=size[0], height=size[1], camera_name="track"
         )
+        _widen(env.inner.model)
         env.reset()
         for step, action in enumerate(actions):
             env.step(action)
@@ -50,6 +54,14 @@ def film(
             f"the film could not be drawn ({type(cause).__name__}: {cause}); {HELP}"
         ) from cause
     return frames
+
+
+def _widen(model: Any) -> None:
+    """Draw a floor of ten times the length and width: a fast robot runs over the edge of gymnasium's, which is drawn only
+    so far. What it stands on has no end, in both."""
+    plane = model.geom_type == 0
+    model.geom_size[plane, :2] *= WIDER
+    model.mat_texrepeat[model.geom_matid[plane]] *= WIDER
 
 
 def gif(frames: Sequence[np.ndarray], *, milliseconds: int = 100) -> bytes:

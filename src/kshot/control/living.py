@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from kshot.control.robots import Life, Robots, check_observation, robot_env
+from kshot.control.checked_steps import check_observation
+from kshot.control.robots import Life, Robots, robot_env
 
 
 class Acting(Protocol):

@@ -11,7 +11,8 @@ import gymnasium
 import numpy as np
 import torch
 
-from kshot.control.robots import Fault, Life, Robots
+from kshot.control.bodies import Fault
+from kshot.control.robots import Life, Robots
 from kshot.errors import DataError
 from kshot.seeds import generator
 

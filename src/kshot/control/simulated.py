@@ -15,8 +15,9 @@ import torch
 from mujoco import rollout
 from torch import Tensor
 
+from kshot.control.bodies import Fault, Robot
 from kshot.control.mpc import MPC
-from kshot.control.robots import Fault, Life, Robot, Robots, robot_env
+from kshot.control.robots import Life, Robots, robot_env
 from kshot.control.transitions import Transitions
 
 BLOWN_UP = 100.0

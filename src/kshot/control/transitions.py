@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kshot.control.bodies import Fault
 from kshot.control.living import Lived
-from kshot.control.robots import Fault, Life
+from kshot.control.robots import Life
 from kshot.errors import DataError, TaskError
 from kshot.tasks import Examples, Task
 from kshot.tasks.spaces import Numbers
