@@ -21,6 +21,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ RANGES: dict[str, Any] = {
     "weak": (1, 3), "strength": (0.1, 0.7), "payload": (1.0, 5.0), "friction": (0.4, 4.0), "whole": 0.1
 }  # fmt: skip
 """What is trained on."""
+
+AFTERWARDS: dict[str, Any] = {"kinds": ("joint",), "weak": (1, 6)}
+"""Faults of plans that are rehearsed when all lives are lived, from states of these."""
 
 FAULTS: dict[str, dict[str, Any]] = {
     "joint strength": {"kinds": ("joint",), "weak": (2, 3), "strength": (0.1, 0.3)},
@@ -70,11 +74,11 @@ def practised(options: argparse.Namespace) -> Practised:
     """Training, as far as it has come in the folder."""
     return Practised(
         trained_on(options.robot), PLANS[options.robot], seed=0, folder=options.folder / f"control-{options.robot}",
-        told=lambda text: print(f"{time.process_time():.0f} s: {text}", flush=True),
+        afterwards=replace(trained_on(options.robot), **AFTERWARDS), told=lambda text: print(f"{time.process_time():.0f} s: {text}", flush=True),
     )  # fmt: skip
 
 
-PLANS = {"half_cheetah": Practice(), "ant": Practice()}
+PLANS = {"half_cheetah": Practice(afterwards=30_000), "ant": Practice()}
 
 
 def models(options: argparse.Namespace) -> Iterator[tuple[int, dict[str, Dynamics], float]]:

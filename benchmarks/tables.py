@@ -345,6 +345,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
         where=lambda row: row["metric"] != "ms",
     ),
     "terrain_speed": simple("terrain", "what", "data", "protocol", where=lambda row: row["metric"] == "ms"),
+    "meta_world": simple("meta_world", "what", "data"),
     "bandits": simple("bandits", "what", "data"),
     "grids": simple("grids", "what", "data"),
     "navigation": pivot(

@@ -40,7 +40,7 @@ def film(
         env = robot_env(
             family, life, render_mode="rgb_array", width=size[0], height=size[1], camera_name="track"
         )
-        _widen(env.inner.model)
+        widen(env.inner.model)
         env.reset()
         for step, action in enumerate(actions):
             env.step(action)
@@ -56,7 +56,7 @@ def film(
     return frames
 
 
-def _widen(model: Any) -> None:
+def widen(model: Any) -> None:
     """Draw a floor of ten times the length and width: a fast robot runs over the edge of gymnasium's, which is drawn only
     so far. What it stands on has no end, in both."""
     plane = model.geom_type == 0
