@@ -6,7 +6,7 @@ python -m benchmarks.control measure            return in the 200 steps after th
 python -m benchmarks.control validate           the same on validation faults, printed only: for choosing
 python -m benchmarks.control bound              what knowing the fault is worth, by planning in the simulator itself
 python -m benchmarks.control predict            error of the predicted next observation, before any planning
-python -m benchmarks.control ship               copy the models of seed 0 to src/kshot/bases
+python -m benchmarks.control ship --seed 1      copy the models of a seed to src/kshot/bases
 python -m benchmarks.control speed              CPU milliseconds of a control step, one robot, one thread
 
 All models see the same lives and are trained for as many steps; all controllers plan in the same way, from the same
@@ -21,7 +21,6 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +42,6 @@ RANGES: dict[str, Any] = {
 }  # fmt: skip
 """What is trained on."""
 
-AFTERWARDS: dict[str, Any] = {"kinds": ("joint",), "weak": (1, 6)}
-"""Faults of plans that are rehearsed when all lives are lived, from states of these."""
-
 FAULTS: dict[str, dict[str, Any]] = {
     "joint strength": {"kinds": ("joint",), "weak": (2, 3), "strength": (0.1, 0.3)},
     "payload": {"kinds": ("payload",), "payload": (3.0, 5.0)},
@@ -59,7 +55,8 @@ BOUNDED: dict[str, dict[str, Any]] = {
     "strength of five or six joints": {"kinds": ("joint",), "weak": (5, 6), "strength": (0.15, 0.4)},
 }
 """Faults of which only the bound was measured."""
-SHIPPED = {"adaptive": "", "plain": "_plain", "told": "_told"}
+SHIPPED = {"adaptive": "", "plain": "_plain"}
+"""Bases that travel with kshot, by model; the oracle is the first, told."""
 BEFORE, AFTER = 60, 200
 PLANNING = MPC(horizon=12)
 BOUND = MPC(plans=48, horizon=12)
@@ -74,11 +71,11 @@ def practised(options: argparse.Namespace) -> Practised:
     """Training, as far as it has come in the folder."""
     return Practised(
         trained_on(options.robot), PLANS[options.robot], seed=0, folder=options.folder / f"control-{options.robot}",
-        afterwards=replace(trained_on(options.robot), **AFTERWARDS), told=lambda text: print(f"{time.process_time():.0f} s: {text}", flush=True),
+        told=lambda text: print(f"{time.process_time():.0f} s: {text}", flush=True),
     )  # fmt: skip
 
 
-PLANS = {"half_cheetah": Practice(afterwards=30_000), "ant": Practice()}
+PLANS = {"half_cheetah": Practice(), "ant": Practice()}
 
 
 def models(options: argparse.Namespace) -> Iterator[tuple[int, dict[str, Dynamics], float]]:

@@ -11,14 +11,15 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from kshot.cli import app
-from kshot.control import MPC
-from kshot.control.film import HELP, film, gif, strip, widen
+from kshot.control import MPC, Fault
+from kshot.control.film import HELP, film, follow, gif, strip
 from kshot.control.robots import Life, Robots, robot_env
 from kshot.demo.bandit import run_bandit
 from kshot.demo.maze import run_maze
 from kshot.demo.robot import run_robot
 from kshot.errors import MissingExtraError
 
+FAMILY = Robots(steps=4)
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -68,9 +69,8 @@ def test_the_robot_is_told_and_drawn_also_where_no_film_can_be(
 
 def test_the_film_is_drawn(tmp_path: Path) -> None:
     """Where nothing can be drawn, the demo goes on without it, and says what to install."""
-    family = Robots(steps=4)
     try:
-        frames = film(family, Life(0), np.zeros((4, 6)), every=2, size=(64, 48))
+        frames = film(FAMILY, Life(0), np.zeros((4, 6)), every=2, size=(64, 48))
     except MissingExtraError as cause:
         pytest.skip(f"no film on this machine: {cause}")
     assert [frame.shape for frame in frames] == [(48, 64, 3)] * 2
@@ -79,23 +79,27 @@ def test_the_film_is_drawn(tmp_path: Path) -> None:
     assert strip({"adaptive": frames}, ["step 0", "step 2"]).startswith(PNG)
 
 
-def test_a_robot_that_ran_far_still_has_a_floor_in_the_film() -> None:
-    """gymnasium's is drawn for 40 m; here the camera looks at a robot after 200."""
+def test_a_loaded_robot_that_ran_far_is_in_the_film_and_has_a_floor() -> None:
+    """gymnasium's floor is drawn for 40 m, and its camera loses a robot whose weight has changed; here it is 200 m away."""
+    shown = []
     try:
-        env = robot_env(
-            Robots(steps=4), Life(0), render_mode="rgb_array", width=64, height=48, camera_name="track"
-        )
-        env.reset()
-        widen(env.inner.model)
-        shown = []
-        for place in (0.0, 200.0):
+        for place, payload in ((0.0, 1.0), (200.0, 4.0)):
+            env = robot_env(
+                FAMILY, Life(0), render_mode="rgb_array", width=64, height=48, camera_name="track"
+            )
+            env.reset()
+            env.change(Fault(payload=payload))
+            follow(env.inner.model)
             env.inner.data.qpos[0] = place
             env.inner.set_state(env.inner.data.qpos, env.inner.data.qvel)
-            shown.append(np.asarray(env.render(), dtype=float)[-12:].std())
-        env.close()
+            shown.append(np.asarray(env.render(), dtype=float))
+            env.close()
     except Exception as cause:  # what fails in a graphics driver has no type of its own
         pytest.skip(f"no film on this machine: {cause}")
-    assert shown[1] > 0.7 * shown[0] > 10, "a floor of black and white squares"
+    assert shown[1][-12:].std() > 0.7 * shown[0][-12:].std() > 10, "a floor of black and white squares"
+    # the robot is the only thing that is more red than blue
+    reddish = [int((frame[..., 0] > frame[..., 2] + 25).sum()) for frame in shown]
+    assert reddish[1] > 0.7 * reddish[0] > 10
 
 
 @pytest.mark.parametrize("about", ["maize", "rowboat"])

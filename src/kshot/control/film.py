@@ -40,7 +40,7 @@ def film(
         env = robot_env(
             family, life, render_mode="rgb_array", width=size[0], height=size[1], camera_name="track"
         )
-        widen(env.inner.model)
+        follow(env.inner.model)
         env.reset()
         for step, action in enumerate(actions):
             env.step(action)
@@ -56,12 +56,15 @@ def film(
     return frames
 
 
-def widen(model: Any) -> None:
-    """Draw a floor of ten times the length and width: a fast robot runs over the edge of gymnasium's, which is drawn only
-    so far. What it stands on has no end, in both."""
+def follow(model: Any) -> None:
+    """Make a model ready for films of fast robots that change: a floor of ten times the length and width, since gymnasium's is
+    drawn for 40 m only, and cameras that follow the torso. Theirs follow the centre of mass, which the model works out with the
+    masses that it was built with, so a robot that is loaded leaves the picture.
+    """
     plane = model.geom_type == 0
     model.geom_size[plane, :2] *= WIDER
     model.mat_texrepeat[model.geom_matid[plane]] *= WIDER
+    model.cam_mode[model.cam_mode == 2] = 1  # mjCAMLIGHT_TRACKCOM, mjCAMLIGHT_TRACK
 
 
 def gif(frames: Sequence[np.ndarray], *, milliseconds: int = 100) -> bytes:

@@ -154,11 +154,8 @@ class Shown:
         cls, scenes: Scenes, generator: torch.Generator, astray: float = 0.3, **settings: Any
     ) -> Shown:
         """Let the expert show every scene twice."""
-        places = range(len(scenes))
-        return cls(
-            *([scenes.shown(place, generator, share) for place in places] for share in (0.0, astray)),
-            **settings,
-        )
+        both = [[scenes.shown(place, generator, share) for place in range(len(scenes))] for share in (0.0, astray)]
+        return cls(both[0], both[1], **settings)
 
     def __add__(self, other: Shown) -> Shown:
         return Shown(

@@ -51,8 +51,6 @@ class Practice:
         noise: standard deviation of what is added to actions, to see more than the best.
         rehearsed: plans that are carried out in the simulator at a step of a robot, and the share of steps at which
             they are; 0: none. others: the share of these under another fault of the family than the robot's own.
-        afterwards: plans that are rehearsed when all lives are lived, from states of these, see
-            `kshot.control.simulated.rehearsed_again`.
         settings: of `kshot.fit`.
 
     Raises:
@@ -75,7 +73,6 @@ class Practice:
     noise: float = 0.1
     rehearsed: tuple[int, float] = (4, 0.6)
     others: float = 0.7
-    afterwards: int = 0
     settings: Mapping[str, Any] = field(
         default_factory=lambda: {
             "rate": 3e-3,
@@ -97,14 +94,13 @@ class Practised:
 
     Args:
         family: robots to practise on. plan: how. seed: decides everything.
-        afterwards: family of the faults of plans that are rehearsed when all lives are lived; None: the same.
         models: some of `MODELS`. folder: for lives, checkpoints and results; None: nothing is kept.
         told: called with a sentence after each piece of work.
     """
 
     def __init__(
         self, family: Robots, plan: Practice | None = None, *, seed: int = 0, models: tuple[str, ...] = MODELS,
-        folder: Path | None = None, afterwards: Robots | None = None, told: Callable[[str], None] = lambda text: None,
+        folder: Path | None = None, told: Callable[[str], None] = lambda text: None,
     ) -> None:  # fmt: skip
         unknown = [name for name in models if name not in MODELS]
         if unknown or not models:
@@ -112,7 +108,6 @@ class Practised:
         self.plan = plan or Practice()
         self.family = replace(family, steps=2 * self.plan.length, change=None)
         self.seed, self.names, self.folder, self.told = seed, models, folder, told
-        self.afterwards = afterwards or family
         self.lived: Transitions | None = None
         self.rehearsed: Transitions | None = None
         self.bases: dict[str, Dynamics | Anchored] = {}
@@ -137,8 +132,6 @@ class Practised:
             for name in self.names:
                 self._live(name, plan.lives, models, turn)
         assert self.lived is not None
-        if plan.afterwards:
-            self._rehearse_again(self.lived)
         return self.lived
 
     def anew(self, seed: int) -> dict[str, Dynamics]:
@@ -184,21 +177,6 @@ class Practised:
                 write_lives(kept, found)
             self.told(f"{who}: {count} lives, return {float(lived.rewards.sum(1).mean()):.0f}")
         self._add(found)
-
-    def _rehearse_again(self, lived: Transitions) -> None:
-        """Add plans from states of lives, under faults that may not have been lived with."""
-        from kshot.control.simulated import rehearsed_again
-
-        kept = self.folder / "lives-afterwards.safetensors" if self.folder else None
-        if kept is not None and kept.exists():
-            found = Transitions(*read_lives(kept)["rehearsed"], **ONE)
-        else:
-            rng = generator(self.seed, "practice", "afterwards")
-            found = rehearsed_again(lived, self.afterwards, self.plan.mpc, self.plan.afterwards, rng, **ONE)
-            if kept is not None:
-                write_lives(kept, {"rehearsed": found})
-        self.told(f"afterwards: {len(found)} plans")
-        self._add({"rehearsed": found})
 
     def _add(self, found: Mapping[str, Transitions]) -> None:
         for name, more in found.items():

@@ -161,34 +161,3 @@ class Rehearsal:
         """What came of the plans: a stretch for each, as long as a plan."""
         inputs, changes, parameters = (torch.cat(column) for column in zip(*self.rows, strict=True))
         return Transitions(inputs, changes, parameters, **settings)
-
-
-def rehearsed_again(
-    lived: Transitions, family: Robots, mpc: MPC, count: int, rng: torch.Generator, **settings: Any
-) -> Transitions:
-    """What would have come of `count` plans like those that were carried out, from states of lives, had the robot had
-    another fault of the family. It needs the lives only as they were recorded, so faults may be added to them later.
-
-    Args:
-        settings: of `Transitions`.
-    """
-    stage = robot_env(family, Life(0))
-    stage.reset()
-    seen = family.body.observations
-    each = Rehearsal(mpc, 2, 1.0, rng, family, others=1.0)  # the first plan is the one that was carried out
-    for _ in range(max(1, count // 2)):
-        which = int(torch.randint(len(lived), (), generator=rng))
-        step = int(torch.randint(lived.inputs.shape[1] - mpc.horizon + 1, (), generator=rng))
-        rows = lived.inputs[which, step : step + mpc.horizon]
-        _place(stage, rows[0, :seen].double().numpy())
-        each.watch([stage], rows[None, :, seen:])
-    stage.close()
-    return each.transitions(**settings)
-
-
-def _place(env: Any, seen: np.ndarray) -> None:
-    """Put a robot where an observation found it."""
-    model, data = env.inner.model, env.inner.data
-    hidden = _hidden(env) - 1
-    data.qpos[hidden:], data.qvel[:] = seen[: model.nq - hidden], seen[model.nq - hidden :]
-    mujoco.mj_forward(model, data)
