@@ -313,10 +313,10 @@ def predict(options: argparse.Namespace) -> None:
         lived = live(family, lives, acting)
         joints = len(family.body.joints)
         truth = torch.stack([life.fault.numbers(joints) for life in lives])
-        rows = np.stack([
+        found = np.stack([
             [errors(model[name], truth if name == "told" else None, lived, options.window, family.body.velocity)[:, settled:].mean(1)
              for name in MODELS] for _, model, _ in trained
-        ]).mean(0).T  # fmt: skip
+        ])  # [seeds, models, lives]  # fmt: skip
         shared = {
             "data": f"{options.robot}, {fault}", "regime": "online, the fault is not announced", "seeds": seeds_of(options),
             "protocol": f"one step ahead, from {options.window} steps after the fault on, on lives driven by the "
@@ -326,7 +326,7 @@ def predict(options: argparse.Namespace) -> None:
                  for place, name in enumerate(("adaptive", "context-free", "oracle"))}  # fmt: skip
         parts["share of the gap in prediction closed"] = (lambda r: 100 * share(r), "%")
         for what, (statistic, unit) in parts.items():
-            value, low, high = interval(rows, statistic)
+            value, low, high = over_seeds(found, statistic)
             print(f"{fault}: {what}: {value:.4g} ({low:.4g} to {high:.4g}) {unit}", flush=True)
             append(
                 "control",
