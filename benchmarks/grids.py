@@ -6,8 +6,7 @@ python -m benchmarks.grids dark-reward --seeds 1
 
 `grid` is the 5 x 5 grid of VariBAD, `dark` the dark room of DPT, `mdp10` and `mdp25` the decision processes of RL^2 with
 10 and 25 episodes. In `grid` and `dark` the policy is taught: it imitates walks of the optimum, which was computed, and is
-judged by what it then does on its own; in `grid` it goes on to learn from reward, which mends what it does off these walks. In the
-others it learns from reward alone. A task is new to every policy, and what counts is the return over all of its lives, learning
+judged by what it then does on its own. In the others it learns from reward alone. A task is new to every policy, and what counts is the return over all of its lives, learning
 included. Beside it on the same tasks: acting at random, the oracle that is told the task, for rooms the optimum of one
 who is not, computed exactly, and for decision processes posterior sampling (PSRL). A room is played once with each goal
 that it may have, so that only training is left to chance, and intervals are over seeds; decision processes are 2,000,
@@ -55,7 +54,7 @@ NAMES = {
 }  # fmt: skip
 TAUGHT: dict[str, Any] = {"policy": {"taught": True}, "steps": 150, "meta_batch": 32, "rate": 5e-3}
 SIZES: dict[str, dict[str, Any]] = {
-    "grid": TAUGHT | {"steps": 300, "then": {"steps": 500, "meta_batch": 64, "rate": 2e-3}},
+    "grid": TAUGHT | {"steps": 300},
     "dark": TAUGHT,
     "grid-reward": {"policy": {"entropy": 0.02}, "steps": 700, "meta_batch": 64, "rate": 3e-3},
     "dark-reward": {"policy": {"novelty": 0.1}, "steps": 400, "meta_batch": 64, "rate": 5e-3},
@@ -68,28 +67,14 @@ SIZES: dict[str, dict[str, Any]] = {
 def train(name: str, seed: int, folder: Path) -> kshot.training.Run:
     """A policy for one world."""
     world, size = WORLDS[name], dict(SIZES[name])
-    then = size.pop("then", None)
     torch.manual_seed(seed)
-    run = fitted(
-        recurrent_policy(world, **size.pop("policy")), world, seed, folder / f"grids-{name}-{seed}", size
-    )
-    if then is None:
-        return run
-    policy = cast(RecurrentPolicy, run.learner)
-    policy.taught = False
-    after = fitted(policy, world, seed, folder / f"grids-{name}-{seed}-then", then)
-    after.history[-1]["cpu_seconds"] += run.history[-1]["cpu_seconds"]
-    return after
-
-
-def fitted(
-    learner: kshot.Learner, world: World, seed: int, folder: Path, size: dict[str, Any]
-) -> kshot.training.Run:
-    """One training."""
+    learner = recurrent_policy(world, **size.pop("policy"))
     settings = kshot.Settings(
         **size, warmup=10, clip=1.0, average=0.95, seed=seed, validate_every=size["steps"] // 5, validation_tasks=1000
     )  # fmt: skip
-    return kshot.fit(learner, world, validate=world, folder=folder, settings=settings)
+    return kshot.fit(
+        learner, world, validate=world, folder=folder / f"grids-{name}-{seed}", settings=settings
+    )
 
 
 def played(policy: RecurrentPolicy, world: World, hidden: torch.Tensor) -> np.ndarray:
@@ -158,9 +143,7 @@ def measure(name: str, options: argparse.Namespace) -> None:
         print(f"{name} {what}: {value:.2f} ({low} to {high})")
         append("grids", what=what, metric=metric, value=value, low=low, high=high, **(shared | others))
 
-    taught = SIZES[name]["policy"].get("taught")
-    kind = "kshot, taught" if taught else "kshot, by reward alone"
-    kind += ", then by reward" if "then" in SIZES[name] else ""
+    kind = "kshot, taught" if SIZES[name]["policy"].get("taught") else "kshot, by reward alone"
     row(kind, "return", interval(each), **more)
     print(f"{name}: validated last {last}, best {best}, {cpu} CPU seconds")
     others = beside(world, hidden)
