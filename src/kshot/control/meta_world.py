@@ -154,7 +154,9 @@ class Shown:
         cls, scenes: Scenes, generator: torch.Generator, astray: float = 0.3, **settings: Any
     ) -> Shown:
         """Let the expert show every scene twice."""
-        both = [[scenes.shown(place, generator, share) for place in range(len(scenes))] for share in (0.0, astray)]
+        both = [
+            [scenes.shown(place, generator, share) for place in range(len(scenes))] for share in (0.0, astray)
+        ]
         return cls(both[0], both[1], **settings)
 
     def __add__(self, other: Shown) -> Shown:
