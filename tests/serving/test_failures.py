@@ -156,6 +156,8 @@ BLOBS = (
     ("about", "models", "id"),
 )  # fmt: skip
 
+SHELVED = {"data": "place, length", "sheet": "sheet_place, sheet_length"}
+
 
 def looked_at(service: Service, model: str, inputs: Any) -> None:
     """Everything of a model; an answer needs no inputs, and labels only where it is explained."""
@@ -164,32 +166,52 @@ def looked_at(service: Service, model: str, inputs: Any) -> None:
     service.example("a", model, "e0")
 
 
+def flipped(folder: Path, models: list[str]) -> list[str]:
+    """Flips a bit of one blob of each model where it lies, in the database or on the shelf; those on the shelf."""
+    rng, shelved = random.Random(0), []
+    files = {name: bytearray((folder / name).read_bytes()) for name in ("kshot.db", "kshot.db.features.1")}
+    with sqlite3.connect(folder / "kshot.db") as connection:
+        for number, model in enumerate(models):
+            column, table, key = BLOBS[number % len(BLOBS)]
+            file, names = "kshot.db", column
+            if table == "features":
+                file, names = "kshot.db.features.1", SHELVED[column]
+                shelved.append(model)
+            [*found] = connection.execute(f"SELECT {names} FROM {table} WHERE {key} = ?", (model,)).fetchone()
+            if table == "features":
+                place, length = found[0] & (1 << 44) - 1, found[1]
+            else:
+                length = len(found[0])
+                place = rng.choice([hit.start() for hit in re.finditer(re.escape(found[0]), files[file])])
+            files[file][place + rng.randrange(length)] ^= 1 << rng.randrange(8)
+    connection.close()
+    for name, raw in files.items():
+        (folder / name).write_bytes(raw)
+    return shelved
+
+
 def test_one_flipped_byte_in_each_of_100_stored_states_is_found(tmp_path: Path) -> None:
+    """In the database it is told as corrupt; on the shelf, which holds what can be made again, that is done."""
     wide = {"wide": kshot.learners.ClosedForm(kshot.encoders.identity(256))}
     service, inputs = Service(Store.at(tmp_path), wide), torch.randn(3, 256, generator=generator(0)).tolist()
     three = [{"input": x, "label": y} for x, y in zip(inputs, "xyz", strict=True)]
     models = [service.teach("a", "wide", three)["id"] for _ in range(110)]
     expected = service.predict("a", models[-1], inputs)["predictions"]
     service.close()
-    file, rng = tmp_path / "kshot.db", random.Random(0)
-    raw = bytearray(file.read_bytes())
-    with sqlite3.connect(file) as connection:
-        for number, model in enumerate(models[:100]):
-            column, table, key = BLOBS[number % len(BLOBS)]
-            [blob] = connection.execute(f"SELECT {column} FROM {table} WHERE {key} = ?", (model,)).fetchone()
-            place = rng.choice([found.start() for found in re.finditer(re.escape(blob), raw)])
-            raw[place + rng.randrange(len(blob))] ^= 1 << rng.randrange(8)
-    connection.close()
-    file.write_bytes(raw)
+    shelved = flipped(tmp_path, models[:100])
     again = Service(Store.at(tmp_path), wide)
-    for model in models[:100]:
-        with pytest.raises(Corrupt, match=model):
-            looked_at(again, model, inputs)
-    for model in models[100:]:
-        assert again.predict("a", model, inputs)["predictions"] == expected
     count, damaged = again.store.check()
     assert (count, len(damaged)) == (110, 100)
     assert all(model in said for model, said in zip(sorted(models[:100]), damaged, strict=True))
+    for model in models[:100]:
+        if model not in shelved:
+            with pytest.raises(Corrupt, match=model):
+                looked_at(again, model, inputs)
+    for model in [*shelved, *models[100:]]:
+        for given, told in zip(again.predict("a", model, inputs)["predictions"], expected, strict=True):
+            assert given["probabilities"] == pytest.approx(told["probabilities"], abs=1e-5)
+    assert len(shelved) == 34
+    assert len(again.store.check()[1]) == 66
     again.close()
 
 

@@ -104,19 +104,30 @@ def test_older_versions_answer_as_they_did(service: Service) -> None:
 
 
 def test_a_sheet_of_another_row_is_not_taken(service: Service) -> None:
-    """Sheets are sealed for their model: one that was put into another's row is told as corrupt, not answered from."""
+    """Sheets are sealed for their model. One that lies in another's row is told as corrupt; one on the shelf that another
+    row names counts as not kept. Neither is answered from."""
     from sqlalchemy import select, update
 
     from kshot.serving.faults import Corrupt
     from kshot.serving.schema import FEATURES
 
     one, other = (service.teach("a", "desk", posted(DESK[k:]))["id"] for k in (0, 2))
-    moved = service.store.database.read(
-        lambda c: c.execute(select(FEATURES.c.sheet).where(FEATURES.c.model == other)).scalar()
+    before = cold(service, one)
+    columns = (FEATURES.c.sheet_place, FEATURES.c.sheet_length)
+
+    def put(**values: Any) -> None:
+        change = update(FEATURES).where(FEATURES.c.model == one).values(**values)
+        service.store.database.change(lambda c: c.execute(change).rowcount)
+        service.tasks.drop("a", one)
+
+    place, length = service.store.database.read(
+        lambda c: c.execute(select(*columns).where(FEATURES.c.model == other)).one()
     )
-    service.store.database.change(
-        lambda c: c.execute(update(FEATURES).where(FEATURES.c.model == one).values(sheet=moved)).rowcount
-    )
+    put(sheet_place=place, sheet_length=length)
+    for given, told in zip(cold(service, one), before, strict=True):
+        assert given["probabilities"] == pytest.approx(told["probabilities"], abs=1e-5)
+    assert service.store.shelf is not None
+    put(sheet=service.store.shelf.get(place, length), sheet_place=None, sheet_length=None)
     with pytest.raises(Corrupt, match=one):
         service.predict("a", one, ASKED)
     assert service.predict("a", other, ASKED)["version"] == 1

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from kshot.errors import DataError
-from kshot.learners import Adapted
+from kshot.learners import Adapted, Learner
 from kshot.serving import lessons
 from kshot.serving.faults import TooLarge
 from kshot.serving.inputs import decoded, label_of, sound
 from kshot.serving.room import Room, classes_of
-from kshot.serving.tasks import Embedded
+from kshot.serving.tasks import Coming, Embedded
 
 
 class Asked(NamedTuple):
@@ -26,6 +25,15 @@ class Asked(NamedTuple):
     since: float | None = None
 
 
+class _Ready(NamedTuple):
+    """A question whose inputs can be encoded, as read by its base; its task (with the version's number) may be coming."""
+
+    inputs: Sequence[Any]
+    read: Any
+    learner: Learner
+    task: tuple[Adapted, int] | Coming
+
+
 class Answering(Room):
     """Methods that change nothing."""
 
@@ -34,40 +42,54 @@ class Answering(Room):
     ) -> dict[str, Any]:
         """{"predictions": one per input, "version"}; inputs of concurrent requests are encoded together."""
         began = time.perf_counter()
-        task, number, read = self._asked(Asked(tenant, model, inputs, version))
-        return self._answered(task, number, self.batcher.embed(task.learner, read), began)
+        [coming] = self.tasks.coming([(tenant, model, version)])
+        ready = self._ready(Asked(tenant, model, inputs, version), coming)
+        return self._answered(ready, self.batcher.embed(ready.learner, ready.read), began)
 
     def predict_many(self, asked: Sequence[Asked]) -> list[dict[str, Any] | Exception]:
         """As `predict`, for several requests at once; one that fails gets its error as the value."""
         found: list[Any] = [None] * len(asked)
-        ready = []
-        looked = self.tasks.ahead([(one.tenant, one.model) for one in asked])
+        ready: list[tuple[int, _Ready]] = []
+        coming = self.tasks.coming([(one.tenant, one.model, one.version) for one in asked])
         for place, one in enumerate(asked):
             try:
-                ready.append((place, *self._asked(one, looked[place])))
+                ready.append((place, self._ready(one, coming[place])))
             except Exception as cause:
                 found[place] = cause
         began = time.perf_counter()
         parts = self.batcher.embed_many(
-            [(task.learner, read, asked[place].since or began) for place, task, _, read in ready]
+            [(w.learner, w.read, asked[place].since or began) for place, w in ready]
         )
-        for (place, task, number, _), embedded in zip(ready, parts, strict=True):
+        for (place, waiting), embedded in zip(ready, parts, strict=True):
             try:
                 if isinstance(embedded, Exception):
                     raise embedded
-                found[place] = self._answered(task, number, embedded, began)
+                found[place] = self._answered(waiting, embedded, began)
             except Exception as cause:
                 found[place] = cause
         return found
 
-    def _asked(self, asked: Asked, looked: Future[list[Any]] | None = None) -> tuple[Adapted, int, Any]:
-        """The task, its version's number, and the inputs as read."""
+    def _ready(self, asked: Asked, coming: Coming) -> _Ready:
+        """A question with its inputs read. A task whose base is known may still be on its way from the disk."""
         if not 0 < len(asked.inputs) <= self.limits.inputs:
             raise TooLarge(f"{len(asked.inputs)} inputs; a request holds 1 to {self.limits.inputs}")
-        task, number = self.tasks.get(asked.tenant, asked.model, asked.version, looked)
-        return task, number, decoded(task.learner.encoder, asked.inputs, self.limits)
+        if coming.learner is not None:
+            read = decoded(coming.learner.encoder, asked.inputs, self.limits)
+            return _Ready(asked.inputs, read, coming.learner, coming)
+        task, number = self.tasks.come(coming)
+        return _Ready(
+            asked.inputs,
+            decoded(task.learner.encoder, asked.inputs, self.limits),
+            task.learner,
+            (task, number),
+        )
 
-    def _answered(self, task: Adapted, number: int, embedded: Embedded, began: float) -> dict[str, Any]:
+    def _answered(self, ready: _Ready, embedded: Embedded, began: float) -> dict[str, Any]:
+        come = self.tasks.come(ready.task) if isinstance(ready.task, Coming) else ready.task
+        task, number = come
+        if task.learner is not ready.learner:  # it was moved to another base in this very moment
+            read = decoded(task.learner.encoder, ready.inputs, self.limits)
+            embedded = self.batcher.embed(task.learner, read)
         answer = task.answer_embedded(sound(embedded))
         self.observed.predict_seconds.labels(task.learner.kind).observe(time.perf_counter() - began)
         return {"predictions": answer.to_json(), "version": number}

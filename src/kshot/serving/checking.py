@@ -66,8 +66,13 @@ class Checking(Blobs):
     def _cached(self, top: Row[Any], owner: Row[Any], row: Row[Any]) -> None:
         """Everything in a row of features."""
         self.cached(owner, row)
-        if row.sheet is not None:
-            unseal(top.secret, row.sheet, *sheet_place(row.tenant, row.model, row.block, row.fingerprint))
+        held = row.sheet
+        if row.sheet_place is not None:
+            held = None if self.shelf is None else self.shelf.get(row.sheet_place, row.sheet_length)
+            if held is None:
+                raise Corrupt("its sheet is not on the shelf; it is made again when the model is asked")
+        if held is not None:
+            unseal(top.secret, held, *sheet_place(row.tenant, row.model, row.block, row.fingerprint))
         if row.slot not in (None, owner.slot):
             raise Corrupt(f"features of block {row.block} name another key than its examples; drop features")
 

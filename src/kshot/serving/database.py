@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Select, create_engine, event
@@ -62,6 +63,12 @@ class Database:
         self._writer: threading.Thread | None = None
         self._lock = threading.Lock()
         self._closed = False
+
+    @property
+    def file(self) -> Path | None:
+        """Where a SQLite database lies; None: it is another, or in memory."""
+        name = self.engine.url.database
+        return Path(name) if self.sqlite and name and name != ":memory:" else None
 
     def close(self) -> None:
         """Commit what waits and let go of the database."""

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from kshot.errors import DataError
 from kshot.serving.blobs import Blobs
-from kshot.serving.faults import NotFound
+from kshot.serving.faults import Corrupt, NotFound
 from kshot.serving.packing import unpack_labels
 from kshot.serving.rows import (
     INPUTS_QUERY,
@@ -95,7 +95,8 @@ class Rewrite:
         self.connection.execute(
             update(MODELS).where(MODELS.c.id == self.model).values(slot=slot, about=about)
         )
-        self.connection.execute(update(FEATURES).where(FEATURES.c.model == self.model).values(sheet=None))
+        none = self.store.sheet_columns(None)
+        self.connection.execute(update(FEATURES).where(FEATURES.c.model == self.model).values(**none))
         self.connection.execute(
             delete(ANSWERS).where(ANSWERS.c.tenant == self.tenant, ANSWERS.c.model == self.model)
         )
@@ -143,7 +144,12 @@ class Rewrite:
 
     def _less(self, row: Row[Any], features: Row[Any], keep: set[int], key: bytes) -> dict[str, Any] | None:
         """The row of a block's features without those of forgotten examples, under its new key."""
-        numbers, values = self.store.cached(row, features)
+        try:
+            numbers, values = self.store.cached(row, features)
+        except Corrupt:
+            if features.place is None:
+                raise
+            return None  # lost from the shelf: made again when the model is asked
         places = [place for place, n in enumerate(numbers) if n in keep]
         if not places:
             return None

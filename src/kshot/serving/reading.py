@@ -121,8 +121,10 @@ class Reading(Blobs):
         return self._stored(tenant, *self.database.read(work))
 
     def look(self, tenant: str, model: str) -> list[Any]:
-        """The rows that `quick` reads: most of its time where they come from the disk or over a network."""
-        return self.database.rows(QUICK_QUERY, {"tenant": tenant, "model": model})
+        """The rows that `quick` reads. What they name on the shelf is being fetched when this returns."""
+        rows = self.database.rows(QUICK_QUERY, {"tenant": tenant, "model": model})
+        self.ahead(rows)
+        return rows
 
     def quick(
         self, tenant: str, model: str, number: int | None = None, rows: list[Any] | None = None
@@ -135,22 +137,28 @@ class Reading(Blobs):
         """
         rows = self.look(tenant, model) if rows is None else rows
         for row in reversed(rows):
-            if row.sheet is None:
+            if row.sheet is None and row.sheet_place is None:
                 continue
+            beside = self.beside(row)
             place = sheet_place(tenant, model, row.block, row.fingerprint)
-            sheet = unpack_sheet(unseal(row.secret, row.sheet, *place))
+            if beside.sheet is None:
+                continue
+            plain = self.unsealed(row.sheet_place, row.secret, beside.sheet, *place)
+            if plain is None:
+                continue
+            sheet = unpack_sheet(plain)
             if sheet.version == (row.version if number is None else number):
-                if (found := self._on_sheet(tenant, model, row, rows, sheet)) is not None:
+                if (found := self._on_sheet(tenant, model, row, beside.data, rows, sheet)) is not None:
                     return found
                 break
         return self.version(tenant, model, number)
 
     def _on_sheet(
-        self, tenant: str, model: str, top: Any, rows: Sequence[Any], sheet: Sheet
+        self, tenant: str, model: str, top: Any, data: Any, rows: Sequence[Any], sheet: Sheet
     ) -> Stored | None:
-        """A version out of its sheet, which lies in the row `top`, and of features; None: some are not kept."""
+        """A version out of its sheet, which lies beside the features `data` of the row `top`; None: some are not kept."""
         parts = [
-            self.features_of(model, row, top.fingerprint)
+            self.features_of(model, row, top.fingerprint, data if row is top else None)
             for row in rows
             if row.fingerprint == top.fingerprint
         ]

@@ -152,7 +152,7 @@ def _one(condition: Any) -> Any:
     )
     columns = (
         EXAMPLES.c.block, EXAMPLES.c.labels, _BLOCK_SLOTS.c.secret.label("block_secret"), FEATURES.c.data,
-        FEATURES.c.artifact.label("features_artifact"),
+        FEATURES.c.artifact.label("features_artifact"), FEATURES.c.place, FEATURES.c.length,
     )  # fmt: skip
     return (
         _version(condition, *columns)
@@ -171,9 +171,9 @@ NEWEST_QUERY, VERSION_QUERY = (
 
 QUICK_QUERY = (
     select(
-        MODELS.c.version, MODELS.c.next, MODELS.c.slot, _SECRET, FEATURES.c.block, FEATURES.c.fingerprint,
+        MODELS.c.base, MODELS.c.version, MODELS.c.next, MODELS.c.slot, _SECRET, FEATURES.c.block, FEATURES.c.fingerprint,
         _BLOCK_SLOTS.c.secret.label("block_secret"), FEATURES.c.data, FEATURES.c.artifact.label("features_artifact"),
-        FEATURES.c.sheet,
+        FEATURES.c.sheet, FEATURES.c.place, FEATURES.c.length, FEATURES.c.sheet_place, FEATURES.c.sheet_length,
     )
     .join_from(MODELS, SLOTS, SLOTS.c.slot == MODELS.c.slot)
     .join(FEATURES, and_(FEATURES.c.model == MODELS.c.id, FEATURES.c.tenant == MODELS.c.tenant))

@@ -76,10 +76,12 @@ FEATURES = Table(
     Column("model", String(32), primary_key=True), Column("block", Integer, primary_key=True),
     Column("fingerprint", String(64), primary_key=True), Column("tenant", String(64), nullable=False),
     Column("slot", BigInteger), Column("data", LargeBinary), Column("artifact", String(64)),
-    Column("sheet", LargeBinary),
+    Column("sheet", LargeBinary), Column("place", BigInteger), Column("length", Integer),
+    Column("sheet_place", BigInteger), Column("sheet_length", Integer),
 )  # fmt: skip
 """A cache: float16 features of a block's examples on one base, sealed by the block's key; `slot` says where that is.
-Beside them lies what else a prediction needs of one version, sealed by the model's key (see `sheets`)."""
+Beside them lies what else a prediction needs of one version, sealed by the model's key (see `sheets`). Both lie in the
+row, or where a place is given, on the shelf (see `shelf`)."""
 
 STATES = Table(
     "states", metadata,

@@ -21,6 +21,7 @@ from kshot.serving.faults import ServingError
 from kshot.serving.packing import Block
 from kshot.serving.rows import Stored, Version
 from kshot.serving.schema import ANSWERS
+from kshot.serving.shelf import Shelf
 from kshot.serving.upkeep import Upkeep
 from kshot.serving.writing import Writing
 
@@ -41,6 +42,8 @@ class Store(Writing, ClientKeys, Copying, Checking, Upkeep):
     def __init__(self, url: str, artifacts: str | None = None) -> None:
         self.database = Database(url)
         self.artifacts = Artifacts(artifacts) if artifacts else None
+        file = self.database.file
+        self.shelf = None if file is None else Shelf(file)
         try:
             upgrading.ready(self.database)
             self.empty_trash()
@@ -63,6 +66,8 @@ class Store(Writing, ClientKeys, Copying, Checking, Upkeep):
     def close(self) -> None:
         """Commit what waits and let go of the database."""
         self.database.close()
+        if self.shelf is not None:
+            self.shelf.close()
 
     def writable(self) -> bool:
         """Can something be committed now?"""

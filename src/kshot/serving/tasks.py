@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections import Counter, OrderedDict
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from kshot.learners.given import like
 from kshot.learners.records import fingerprint
 from kshot.learners.self_knowledge import Cell, Gauge
 from kshot.serving.deferred import Deferred
-from kshot.serving.faults import Busy, Conflict, NotFound, StoreFull
+from kshot.serving.faults import Busy, Conflict, NotFound, ServingError, StoreFull
 from kshot.serving.observing import Observed
 from kshot.serving.sheets import Kept
 from kshot.serving.states import pack_state, size_of, unpack_state, worth_keeping
@@ -33,8 +34,24 @@ Embedded = Any
 
 _ROOM = 64 * 2**20
 _LOOKERS = 3
-"""Threads that wait for a disk or a network; a fourth waiting is who asks."""
+"""Threads that wait for another database's network; a fourth waiting is who asks."""
 _EACH = 4096  # what a task weighs beside its tensors
+
+
+class Coming(NamedTuple):
+    """A version on its way out of the store; see `Tasks.coming`.
+
+    Attributes:
+        rows: what was looked up of it. looked: the same, once that thread is done; None: nothing is on its way.
+        learner: its base, where that is known already.
+    """
+
+    tenant: str
+    model: str
+    version: int | None
+    rows: list[Any] | None = None
+    looked: Future[list[Any]] | None = None
+    learner: Learner | None = None
 
 
 class Tasks:
@@ -72,24 +89,33 @@ class Tasks:
             raise NotFound(f"base {name!r} is not served; served are {sorted(self.bases)}")
         return self.bases[name]
 
-    def ahead(self, asked: Sequence[tuple[str, str]]) -> list[Future[list[Any]] | None]:
-        """Begin to read several models (tenant, id) at once, for `get`: disks and networks like it. None: in memory,
-        or the only one that is not.
+    def coming(self, asked: Sequence[tuple[str, str, int | None]]) -> list[Coming]:
+        """Begin to read several models (tenant, id, version) at once, for `get`: what waits for a disk or a network waits
+        together, and while inputs are encoded.
         """
-        cold = [place for place, owner in enumerate(asked) if owner not in self._models]
-        found: list[Future[list[Any]] | None] = [None] * len(asked)
-        for place in cold[1:]:  # the first is read by who asks
-            found[place] = self._lookers.submit(self.store.look, *asked[place])
+        found = [Coming(*one) for one in asked]
+        cold = [place for place, one in enumerate(asked) if one[:2] not in self._models]
+        for place in cold if self.store.shelf is not None else ():
+            with contextlib.suppress(ServingError):  # `get` tells why, and to whom it belongs
+                rows = self.store.look(*asked[place][:2])
+                learner = self.bases.get(rows[0].base) if rows and asked[place][2] is None else None
+                found[place] = found[place]._replace(rows=rows, learner=learner)
+        for place in cold[1:] if self.store.shelf is None else ():  # the first is read by who asks
+            looked = self._lookers.submit(self.store.look, *asked[place][:2])
+            found[place] = found[place]._replace(looked=looked)
         return found
 
-    def get(
-        self, tenant: str, model: str, version: int | None, looked: Future[list[Any]] | None = None
-    ) -> tuple[Adapted, int]:
-        """A stored version; its inputs are read when looked at, or its rows were by `ahead`.
+    def get(self, tenant: str, model: str, version: int | None = None) -> tuple[Adapted, int]:
+        """A stored version; its inputs are read when looked at.
 
         The cache is asked by the model's sealing key too, so what was forgotten, here or in another process, is never
         answered from.
         """
+        return self.come(Coming(tenant, model, version))
+
+    def come(self, coming: Coming) -> tuple[Adapted, int]:
+        """As `get`, of what `coming` began to read."""
+        tenant, model, version, rows, looked, _ = coming
         if (tenant, model) in self._models:  # else nothing of it is kept, and one look at the store is enough
             newest, slot = self.store.head(tenant, model)
             number = newest if version is None else version
@@ -102,7 +128,7 @@ class Tasks:
                 self._observed.cache_hits.inc()
                 return held[0], number
         self._observed.cache_misses.inc()
-        stored = self.store.quick(tenant, model, version, None if looked is None else looked.result())
+        stored = self.store.quick(tenant, model, version, rows if looked is None else looked.result())
         number = stored.version.version
         task = self.of(tenant, stored)
         if stored.kept is None and version is None and (kept := kept_of(task)) is not None:

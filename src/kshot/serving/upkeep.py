@@ -5,17 +5,24 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Collection
+from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, or_, select, update
 
-from kshot.serving.blobs import Blobs
+from kshot.serving.blobs import INLINE, Blobs
 from kshot.serving.copying import named_artifacts
 from kshot.serving.faults import NotFound
 from kshot.serving.forgetting import Left, Rewrite, destroy, discard
 from kshot.serving.schema import ANSWERS, EXAMPLES, FEATURES, MODELS, SLOTS, STATES, TRASH, VERSIONS
+from kshot.serving.shelf import Shelf
 
 DAY = 86400.0
 HOUR = 3600.0
+
+
+_KEY = (FEATURES.c.model, FEATURES.c.block, FEATURES.c.fingerprint)
+_PLACES = (FEATURES.c.place, FEATURES.c.length, FEATURES.c.sheet_place, FEATURES.c.sheet_length)
 
 
 class Upkeep(Blobs):
@@ -92,6 +99,7 @@ class Upkeep(Blobs):
             lambda c: int(c.execute(delete(ANSWERS).where(ANSWERS.c.made < old)).rowcount))}  # fmt: skip
         gone["versions"] = self._old_versions(left)
         gone["artifacts"] = self._orphans() if orphans else 0
+        self.tidy_shelf()
         if gone["versions"]:
             self.purge()
         return gone
@@ -135,4 +143,40 @@ class Upkeep(Blobs):
 
         count = self.database.change(work)
         self.empty_trash()
+        self.tidy_shelf()
         return count
+
+    def tidy_shelf(self) -> None:
+        """Write the shelf anew where no row names most of it any more. Who still has the old files open can read them."""
+        shelf = self.shelf
+        if shelf is None:
+            return
+        held = func.coalesce(FEATURES.c.length, 0) + func.coalesce(FEATURES.c.sheet_length, 0)
+        used = self.database.read(lambda c: int(c.execute(select(func.sum(held))).scalar() or 0))
+        if shelf.size() <= 2 * used + INLINE * bool(used):
+            return
+        old: list[Path] = []
+
+        def work(connection: Connection) -> None:
+            old[:] = shelf.fresh()
+            named = or_(FEATURES.c.place.is_not(None), FEATURES.c.sheet_place.is_not(None))
+            for row in connection.execute(select(*_KEY, *_PLACES).where(named)).all():
+                here = [column == value for column, value in zip(_KEY, row, strict=False)]
+                connection.execute(update(FEATURES).where(*here).values(**_moved(shelf, row)))
+
+        self.database.change(work)
+        for path in old:
+            path.unlink(missing_ok=True)
+
+
+def _moved(shelf: Shelf, row: Any) -> dict[str, int | None]:
+    """Where features and sheet of a row lie now; what cannot be read is not kept any more."""
+    told: dict[str, int | None] = dict.fromkeys(("place", "length", "sheet_place", "sheet_length"))
+    data = None if row.place is None else shelf.get(row.place, row.length)
+    sheet = None if row.sheet_place is None else shelf.get(row.sheet_place, row.sheet_length)
+    place = shelf.put((data or b"") + (sheet or b""))
+    if data is not None:
+        told |= {"place": place, "length": len(data)}
+    if sheet is not None:
+        told |= {"sheet_place": place + len(data or b""), "sheet_length": len(sheet)}
+    return told

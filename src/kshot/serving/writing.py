@@ -131,7 +131,7 @@ class Writing(Reading):
             if head is None or head.slot != stored.slot:
                 raise Conflict(f"model {version.model} has changed; read it again")
             if head.version == version.version:
-                _keep_sheet(connection, tenant, version, stored.secret, sheet)
+                self._keep_sheet(connection, tenant, version, stored.secret, sheet)
 
         self.database.change(work)
 
@@ -217,12 +217,13 @@ class Writing(Reading):
             "fingerprint": version.fingerprint, "body": seal_body(secret, tenant, version), "made": time.time(),
         }}  # fmt: skip
         own = new_key()
-        if block is not None:
-            rows |= self.block_rows(own, tenant, model, number, block, version.fingerprint)
         sheet = None if kept is None else sheet_of(version, kept)
-        if sheet is not None and "features" in rows:
-            place = sheet_place(tenant, model, number, version.fingerprint)
-            rows["features"]["sheet"], sheet = seal(secret, sheet, *place, squeeze=False), None
+        if block is not None:
+            sealed = None
+            if sheet is not None and block.features is not None:
+                place = sheet_place(tenant, model, number, version.fingerprint)
+                sealed, sheet = seal(secret, sheet, *place, squeeze=False), None
+            rows |= self.block_rows(own, tenant, model, number, block, version.fingerprint, sealed)
         if state is not None:
             sealed = seal(secret, state, "state", model, number, version.fingerprint)
             data, artifact = self.placed(sealed)
@@ -254,7 +255,18 @@ class Writing(Reading):
         if "state" in draft.rows:
             connection.execute(insert(STATES).values(**draft.rows["state"]))
         if draft.sheet is not None:
-            _keep_sheet(connection, tenant, version, draft.secret, draft.sheet)
+            self._keep_sheet(connection, tenant, version, draft.secret, draft.sheet)
+
+    def _keep_sheet(
+        self, connection: Connection, tenant: str, version: Version, secret: bytes, sheet: bytes
+    ) -> None:
+        """Put a sheet beside the last features of its model on its base, where it is the first that is looked at."""
+        own = (FEATURES.c.model == version.model, FEATURES.c.fingerprint == version.fingerprint)
+        block = connection.execute(select(func.max(FEATURES.c.block)).where(*own)).scalar()
+        if block is not None:
+            place = sheet_place(tenant, version.model, block, version.fingerprint)
+            sealed = self.sheet_columns(seal(secret, sheet, *place, squeeze=False))
+            connection.execute(update(FEATURES).where(*own, FEATURES.c.block == block).values(**sealed))
 
     @staticmethod
     def _about_moved(connection: Connection, draft: Draft, before: Stored) -> bytes:
@@ -266,16 +278,6 @@ class Writing(Reading):
         if found.slot != before.slot or found.version != before.version.version:
             raise Conflict(f"model {version.model} is no longer at version {before.version.version}; read it again")  # fmt: skip
         return _about(about_of(found)["name"], draft)
-
-
-def _keep_sheet(connection: Connection, tenant: str, version: Version, secret: bytes, sheet: bytes) -> None:
-    """Put a sheet beside the last features of its model on its base, where it is the first that is looked at."""
-    own = (FEATURES.c.model == version.model, FEATURES.c.fingerprint == version.fingerprint)
-    block = connection.execute(select(func.max(FEATURES.c.block)).where(*own)).scalar()
-    if block is not None:
-        place = sheet_place(tenant, version.model, block, version.fingerprint)
-        sealed = seal(secret, sheet, *place, squeeze=False)
-        connection.execute(update(FEATURES).where(*own, FEATURES.c.block == block).values(sheet=sealed))
 
 
 def _about(name: str, draft: Draft) -> bytes:
