@@ -97,6 +97,12 @@ class Adapted:
             state = solver.solve(examples, space)
         return cls(learner, space, inputs, targets, ids, embedded, state, scalars=scalars)
 
+    def remembering(self, gauge: Gauge | None, knowledge: Cell | None) -> Adapted:
+        """This task with `gauge` and `knowledge` as they were found before, for who keeps them beside its examples."""
+        other = object.__new__(Adapted)
+        vars(other).update(vars(self), gauge=gauge, knowledge=knowledge)
+        return other
+
     @cached_property
     def solver(self) -> Learner:
         """The base, or where the task was retuned a copy of it with the task's scalars, a cache."""

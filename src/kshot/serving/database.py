@@ -28,7 +28,7 @@ from kshot.serving.prepared import QuickReads
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 _GATHER = 128
-_PAGE = 16384
+_PAGE = 4096
 
 
 class Database:

@@ -104,6 +104,8 @@ def sheet_of(version: Version, kept: Kept) -> bytes:
 
 def joined_features(numbers: Sequence[int], parts: Sequence[tuple[tuple[int, ...], Tensor]]) -> Tensor | None:
     """Features of the examples with these numbers; None where one has none or they do not fit together."""
+    if len(parts) == 1 and parts[0][0] == numbers:
+        return parts[0][1]
     held = [n for own, _ in parts for n in own]
     if not parts or len({part.shape[1:] for _, part in parts}) > 1:
         return None

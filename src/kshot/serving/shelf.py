@@ -19,6 +19,7 @@ from pathlib import Path
 from kshot.serving.faults import StoreFull
 
 _OFFSET = 44
+_WITHIN = (1 << _OFFSET) - 1
 _BEGINS = getattr(os, "posix_fadvise", None)
 
 
@@ -61,7 +62,7 @@ class Shelf:
         if handle is None:
             return None
         try:
-            found = os.pread(handle, length, place & (1 << _OFFSET) - 1)
+            found = os.pread(handle, length, place & _WITHIN)
         except OSError:
             return None
         return found if len(found) == length else None
@@ -69,9 +70,12 @@ class Shelf:
     def ahead(self, place: int, length: int) -> None:
         """Have the system fetch bytes that will be asked for in a moment."""
         handle = self._reading(place >> _OFFSET)
-        if handle is not None and _BEGINS is not None:
-            with contextlib.suppress(OSError):
-                _BEGINS(handle, place & (1 << _OFFSET) - 1, length, os.POSIX_FADV_WILLNEED)
+        if handle is None or _BEGINS is None:
+            return
+        try:
+            _BEGINS(handle, place & _WITHIN, length, os.POSIX_FADV_WILLNEED)
+        except OSError:  # of no consequence: `get` waits for it
+            return
 
     def size(self) -> int:
         """Bytes of all files."""

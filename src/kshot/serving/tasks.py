@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +21,7 @@ from kshot.learners.self_knowledge import Cell, Gauge
 from kshot.serving.deferred import Deferred
 from kshot.serving.faults import Busy, Conflict, NotFound, ServingError, StoreFull
 from kshot.serving.observing import Observed
-from kshot.serving.sheets import Kept
+from kshot.serving.sheets import Kept, scanned
 from kshot.serving.states import pack_state, size_of, unpack_state, worth_keeping
 from kshot.serving.store import Store, Stored
 from kshot.tasks import Examples
@@ -38,7 +36,7 @@ _LOOKERS = 3
 _EACH = 4096  # what a task weighs beside its tensors
 
 
-class Coming(NamedTuple):
+class Coming:
     """A version on its way out of the store; see `Tasks.coming`.
 
     Attributes:
@@ -46,12 +44,13 @@ class Coming(NamedTuple):
         learner: its base, where that is known already.
     """
 
-    tenant: str
-    model: str
-    version: int | None
-    rows: list[Any] | None = None
-    looked: Future[list[Any]] | None = None
-    learner: Learner | None = None
+    __slots__ = ("learner", "looked", "model", "rows", "tenant", "version")
+
+    def __init__(self, tenant: str, model: str, version: int | None) -> None:
+        self.tenant, self.model, self.version = tenant, model, version
+        self.rows: list[Any] | None = None
+        self.looked: Future[list[Any]] | None = None
+        self.learner: Learner | None = None
 
 
 class Tasks:
@@ -90,19 +89,22 @@ class Tasks:
         return self.bases[name]
 
     def coming(self, asked: Sequence[tuple[str, str, int | None]]) -> list[Coming]:
-        """Begin to read several models (tenant, id, version) at once, for `get`: what waits for a disk or a network waits
+        """Begin to read several models (tenant, id, version) at once, for `come`: what waits for a disk or a network waits
         together, and while inputs are encoded.
         """
         found = [Coming(*one) for one in asked]
-        cold = [place for place, one in enumerate(asked) if one[:2] not in self._models]
-        for place in cold if self.store.shelf is not None else ():
-            with contextlib.suppress(ServingError):  # `get` tells why, and to whom it belongs
-                rows = self.store.look(*asked[place][:2])
-                learner = self.bases.get(rows[0].base) if rows and asked[place][2] is None else None
-                found[place] = found[place]._replace(rows=rows, learner=learner)
-        for place in cold[1:] if self.store.shelf is None else ():  # the first is read by who asks
-            looked = self._lookers.submit(self.store.look, *asked[place][:2])
-            found[place] = found[place]._replace(looked=looked)
+        cold = [one for one in found if (one.tenant, one.model) not in self._models]
+        if self.store.shelf is None:
+            for one in cold[1:]:  # the first is read by who asks
+                one.looked = self._lookers.submit(self.store.look, one.tenant, one.model)
+            return found
+        for one in cold:
+            try:
+                one.rows = self.store.look(one.tenant, one.model)
+            except ServingError:  # `come` tells why, and to whom it belongs
+                continue
+            if one.rows and one.version is None:
+                one.learner = self.bases.get(one.rows[0].base)
         return found
 
     def get(self, tenant: str, model: str, version: int | None = None) -> tuple[Adapted, int]:
@@ -115,7 +117,7 @@ class Tasks:
 
     def come(self, coming: Coming) -> tuple[Adapted, int]:
         """As `get`, of what `coming` began to read."""
-        tenant, model, version, rows, looked, _ = coming
+        tenant, model, version = coming.tenant, coming.model, coming.version
         if (tenant, model) in self._models:  # else nothing of it is kept, and one look at the store is enough
             newest, slot = self.store.head(tenant, model)
             number = newest if version is None else version
@@ -128,12 +130,15 @@ class Tasks:
                 self._observed.cache_hits.inc()
                 return held[0], number
         self._observed.cache_misses.inc()
-        stored = self.store.quick(tenant, model, version, rows if looked is None else looked.result())
+        rows = coming.rows if coming.looked is None else coming.looked.result()
+        stored = self.store.quick(tenant, model, version, rows)
         number = stored.version.version
         task = self.of(tenant, stored)
         if stored.kept is None and version is None and (kept := kept_of(task)) is not None:
             self._cached_again(lambda: self.store.put_sheet(tenant, stored, kept))
-        self._keep((tenant, model, number, stored.slot), task)
+        # what was kept of a state is an eighth of the features at most, and they are the same tensor there
+        other = size_of(task.state) if stored.kept is None else 0
+        self._keep((tenant, model, number, stored.slot), task, size_of(task.embedded) * 9 // 8 + other)
         return task, number
 
     def whole(self, tenant: str, model: str, version: int | None) -> tuple[Adapted, int]:
@@ -153,7 +158,7 @@ class Tasks:
         """A version as a value. Features or a state that are not kept are made again, and kept."""
         version = stored.version
         learner = self.own_base(stored)
-        space = space_from_json(json.loads(version.space))
+        space = space_from_json(scanned(version.space))
         inputs = self.inputs(tenant, stored)
         embedded = self.embedded(tenant, stored, inputs)
         ids = _names(version.numbers)
@@ -183,12 +188,12 @@ class Tasks:
             task = Adapted(learner, space, inputs, stored.labels, ids, embedded, state)
         else:
             task = Adapted.of_embedded(learner, space, inputs, stored.labels, ids, embedded)
-        if kept.gauge is not None and isinstance(space, Classes):
-            size = (stored.version.base, space.size, len(ids))
-            if size not in self._knowledge:
-                self._knowledge[size] = task.knowledge
-            vars(task).update(gauge=Gauge(*kept.gauge), knowledge=self._knowledge[size])
-        return task
+        if not isinstance(space, Classes):
+            return task
+        size = (stored.version.base, space.size, len(ids))
+        if size not in self._knowledge:
+            self._knowledge[size] = task.knowledge
+        return task.remembering(None if kept.gauge is None else Gauge(*kept.gauge), self._knowledge[size])
 
     def own_base(self, stored: Stored) -> Learner:
         """The base of a version, with the weights it was taught on.
@@ -236,8 +241,8 @@ class Tasks:
         except (StoreFull, Busy, Conflict):  # only a cache: answers go on without
             return
 
-    def _keep(self, place: tuple[str, str, int, int], task: Adapted) -> None:
-        size = _EACH + size_of(task.embedded) + size_of(task.state)
+    def _keep(self, place: tuple[str, str, int, int], task: Adapted, tensors: int) -> None:
+        size = _EACH + tensors
         with self._lock:
             if place not in self._cache:
                 self._cache[place] = (task, size)

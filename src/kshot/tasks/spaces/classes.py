@@ -107,8 +107,16 @@ class Classes(OutputSpace):
     ranked: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", tuple(plain(label) for label in self.labels))
-        if len(set(map(_key, self.labels))) != len(self.labels):
+        labels = tuple(self.labels)
+        if {str}.issuperset(
+            map(type, labels)
+        ):  # as most are; a task out of a store has only to be put together
+            different = len(set(labels))
+        else:
+            labels = tuple(map(plain, labels))
+            different = len(set(map(_key, labels)))
+        object.__setattr__(self, "labels", labels)
+        if different != len(labels):
             raise DataError(f"labels {list(self.labels)} repeat one; each class is named once")
 
     @classmethod
