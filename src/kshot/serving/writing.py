@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import torch
@@ -56,8 +57,8 @@ class Writing(Reading):
             before: what the version was made from; None: it is the first of a new model.
             key: an idempotency key and the digest of its request.
             state, kept: what adapting computed, where it is worth keeping.
-            answer: makes what the request is answered. Without a key nothing of it is stored, so it is made while the
-                disk writes.
+            answer: makes what the request is answered: while the rows are inserted, or where there is no key and nothing
+                of it is stored, while the disk writes.
 
         Raises:
             Conflict: the model has changed since `before`. KeyReused: another request had this key.
@@ -65,20 +66,28 @@ class Writing(Reading):
         draft = self._draft(tenant, version, block, before, state, kept)
         if key is None:
             return self._put_unkeyed(draft, name, before, answer)
-        told, mark = answer(), key
+        told: Future[str] = Future()
+        mark = key
 
         def work(connection: Connection) -> str:
             if (found := answer_of(connection, tenant, *mark)) is not None:
                 return found
             if not committed(connection, draft):
                 self._insert(connection, draft, name, before)
-            sealed = seal(draft.secret, json.dumps([mark[1], told]).encode(), "answer", tenant, mark[0])
+            said = told.result()  # made meanwhile, by who asked
+            sealed = seal(draft.secret, json.dumps([mark[1], said]).encode(), "answer", tenant, mark[0])
             connection.execute(insert(ANSWERS).values(
                 tenant=tenant, key=mark[0], model=version.model, answer=sealed, made=time.time()))  # fmt: skip
-            return told
+            return said
 
+        done = self.database.changing(work)
         try:
-            return self.database.change(work)
+            told.set_result(answer())
+        except BaseException:
+            told.set_exception(Conflict(f"nothing was changed: the answer about {version.model} failed"))
+            raise
+        try:
+            return done.result()
         except Conflict:
             # another process may have answered the same key in this moment
             if (found := self.answered(tenant, *mark)) is not None:
