@@ -332,6 +332,29 @@ def test_artifacts_that_cannot_be_written_leave_nothing(
     service.close()
 
 
+@pytest.mark.parametrize("key", [None, "k"])
+def test_an_answer_that_cannot_be_made_is_told_and_harms_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
+    """With a key nothing is stored, because the answer is part of it."""
+    service = service_on(Store.at(tmp_path))
+
+    def broken(_: Any) -> Any:
+        raise ArithmeticError("no estimate")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kshot.serving.lessons.estimate", broken)
+        with pytest.raises(ArithmeticError, match="no estimate"):
+            service.teach("a", "rows", TWO, key=key)
+    assert service.store.count() == (key is None)
+    made = service.teach("a", "rows", TWO, key=key)
+    if key:
+        assert service.teach("a", "rows", TWO, key=key) == made
+    assert service.store.count() == 1 + (key is None)
+    assert service.store.check()[1] == []
+    service.close()
+
+
 def test_taught_at_one_replica_answered_by_the_other(
     nursery: Nursery, postgres: Postgres, tmp_path: Path
 ) -> None:
