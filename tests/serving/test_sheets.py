@@ -151,3 +151,24 @@ def test_cold_models_that_are_asked_together_answer_as_alone(service: Service) -
         assert isinstance(given, dict)
         for one, other in zip(given["predictions"], expected, strict=True):
             assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+
+
+def test_where_memory_is_full_a_task_that_is_asked_once_drives_none_out(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = [service.teach("a", "desk", posted(DESK))["id"] for _ in range(12)]
+    for model in models:
+        service.tasks.drop("a", model)
+
+    def held() -> list[str]:
+        return [model for _, model, *_ in service.tasks._cache]
+
+    service.predict("a", models[0], ASKED)
+    service.predict("a", models[1], ASKED)
+    monkeypatch.setattr("kshot.serving.tasks._ROOM", service.tasks._held + 1)
+    for model in models[2:]:
+        service.predict("a", model, ASKED)
+    assert held() == models[:2]
+    told = service.predict("a", models[5], ASKED)
+    assert held() == [models[1], models[5]]
+    assert service.predict("a", models[5], ASKED) == told

@@ -31,6 +31,8 @@ Embedded = Any
 """A tensor [n, ...], or a list of n items of unequal length."""
 
 _ROOM = 64 * 2**20
+_REMEMBERED = 4096
+"""Models of which it is known that they were asked, though they are not kept."""
 _LOOKERS = 3
 """Threads that wait for another database's network; a fourth waiting is who asks."""
 _EACH = 4096  # what a task weighs beside its tensors
@@ -73,6 +75,7 @@ class Tasks:
         self.fingerprints = {name: fingerprint(base) for name, base in bases.items()}
         self._cache: OrderedDict[tuple[str, str, int, int], tuple[Adapted, int]] = OrderedDict()
         self._held = 0
+        self._asked: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._lock = threading.Lock()
         self._models: Counter[tuple[str, str]] = Counter()
         self._knowledge: dict[tuple[str, int, int], Cell | None] = {}
@@ -242,12 +245,21 @@ class Tasks:
             return
 
     def _keep(self, place: tuple[str, str, int, int], task: Adapted, tensors: int) -> None:
-        size = _EACH + tensors
+        """Keep a task in memory; where that is full, only one that was asked before, not long ago. So traffic over more
+        tasks than it holds neither drives out those that are asked often, nor pays for moving others in and out.
+        """
+        size, owner = _EACH + tensors, place[:2]
         with self._lock:
+            if self._held + size > _ROOM and owner not in self._asked:
+                self._asked[owner] = None
+                if len(self._asked) > _REMEMBERED:
+                    self._asked.popitem(last=False)
+                return
+            self._asked.pop(owner, None)
             if place not in self._cache:
                 self._cache[place] = (task, size)
                 self._held += size
-                self._models[place[:2]] += 1
+                self._models[owner] += 1
             while self._held > _ROOM and len(self._cache) > 1:
                 oldest, (_, weight) = self._cache.popitem(last=False)
                 self._gone(oldest, weight)
