@@ -53,7 +53,7 @@ def test_one_inner_step() -> None:
     assert start["w"].tolist() == [2.0, 3.0, 5.0]
 
 
-@pytest.mark.parametrize("executor", ["loop", "vmap"])
+@pytest.mark.parametrize("executor", ["loop", "vmap", "graph"])
 @pytest.mark.parametrize(("support", "query", "kind", "steps", "rate", "order", "loss", "gradient"), CASES)
 def test_engine(
     support: list[float],
@@ -117,7 +117,7 @@ def learner(steps: int, rate: float, order: int) -> GradientLearner:
     return made
 
 
-@pytest.mark.parametrize("executor", ["loop", "vmap"])
+@pytest.mark.parametrize("executor", ["loop", "vmap", "graph"])
 @pytest.mark.parametrize(("support", "query", "kind", "steps", "rate", "order", "loss", "gradient"), CASES)
 def test_gradient_learner(
     support: list[float],

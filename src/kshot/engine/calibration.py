@@ -21,9 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as tree
 
-from kshot.engine.executors import FallbackWarning, LossOf, accumulate, alike, order_is_free, untouched
+from kshot.engine.executors import FallbackWarning, accumulate
 from kshot.engine.layouts import has_images
 from kshot.engine.recompute import recomputes
+from kshot.engine.side_effects import LossOf, order_is_free, untouched
+from kshot.engine.stacking import alike
 
 ROUNDS = 3
 """Interleaved measurements of each candidate, after one to warm up; their median counts."""
@@ -89,6 +91,8 @@ def _candidates(module: nn.Module, tasks: Sequence[Any]) -> list[str]:
         names += [f"threads{layout}" for layout in layouts]
     if len(tasks) > 1 and alike(tasks):
         names.append("vmap")
+        if layouts == [""]:  # convolutions wait for arithmetic, and a list of operations saves none
+            names.append("graph")
     return names
 
 

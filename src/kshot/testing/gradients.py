@@ -99,9 +99,9 @@ def check_meta_gradient(learner: Learner, source: TaskSource, *, executor: str =
 
 
 def check_executors(learner: Learner, source: TaskSource) -> None:
-    """vmap gives the loop's loss and meta-gradient, or warns by name and lets the loop do it."""
-    results = []
-    for executor in ("loop", "vmap"):
+    """vmap and graph give the loop's loss and meta-gradient, or warn by name and let the loop do it."""
+    results = {}
+    for executor in ("loop", "vmap", "graph"):
         own = copy.deepcopy(learner).double().train()
         tasks = trees(own, source, 3)
         if not _alike(tasks):
@@ -109,14 +109,15 @@ def check_executors(learner: Learner, source: TaskSource) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FallbackWarning)
             value = accumulate(own, tree_loss(own, tasks[0]), [task[1] for task in tasks], executor=executor)
-        results.append((float(value), [p.grad for p in own.parameters()]))
-    (loop_loss, loop), (vmap_loss, vmapped) = results
-    claim(
-        abs(loop_loss - vmap_loss) <= 1e-9 * max(1.0, abs(loop_loss)),
-        f"the loop's loss is {loop_loss!r}, vmap's {vmap_loss!r}; they must be equal",
-    )
-    gap = max((_gap(a, b) for a, b in zip(loop, vmapped, strict=True)), default=0.0)
-    claim(gap <= 1e-8, f"the loop's and vmap's meta-gradients differ by {gap:.3g}; they must be equal")
+        results[executor] = (float(value), [p.grad for p in own.parameters()])
+    expected, loop = results.pop("loop")
+    for name, (found, slopes) in results.items():
+        claim(
+            abs(expected - found) <= 1e-9 * max(1.0, abs(expected)),
+            f"the loop's loss is {expected!r}, {name}'s {found!r}; they must be equal",
+        )
+        gap = max((_gap(a, b) for a, b in zip(loop, slopes, strict=True)), default=0.0)
+        claim(gap <= 1e-8, f"the loop's and {name}'s meta-gradients differ by {gap:.3g}; they must be equal")
 
 
 def runs_under_vmap(learner: Learner, source: TaskSource) -> bool:

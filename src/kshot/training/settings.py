@@ -71,9 +71,9 @@ class Settings:
         _choice("precision", self.precision, PRECISIONS)
         if not isinstance(self.checkpointing, bool):
             raise SettingError(f"checkpointing is {self.checkpointing!r}; it is True or False")
-        if self.checkpointing and self.executor == "vmap":
+        if self.checkpointing and self.executor in ("vmap", "graph"):
             raise SettingError(
-                "checkpointing is True with executor='vmap', which keeps all activations; use executor='loop' or 'auto'"
+                f"checkpointing is True with executor={self.executor!r}, which keeps all activations; use executor='loop' or 'auto'"
             )
 
     @classmethod

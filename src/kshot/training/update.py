@@ -24,7 +24,8 @@ def meta_gradient(learner: Learner, tasks: list[Task], executor: str, precision:
     with autocast(learner, precision):
         if not _uniform(tasks):
             return accumulate(learner, learner.loss, tasks, executor="loop")
-        return accumulate(learner, _loss_of(tasks)(learner), [_tree(t) for t in tasks], executor=executor)
+        loss, trees = _loss_of(tasks)(learner), [_tree(t) for t in tasks]
+        return accumulate(learner, loss, trees, executor=executor, key=_key(learner, tasks[0].space))
 
 
 def choose_executor(learner: Learner, tasks: list[Task], precision: str) -> Choice:
@@ -33,7 +34,13 @@ def choose_executor(learner: Learner, tasks: list[Task], precision: str) -> Choi
         return Choice("loop", "tasks of unequal sizes run one by one", {})
     with autocast(learner, precision):
         trees = [_tree(task) for task in tasks]
-        return choose(learner, _loss_of(tasks), trees, key=f"{learner.kind} {learner.config()}")
+        return choose(learner, _loss_of(tasks), trees, key=_key(learner, tasks[0].space))
+
+
+def _key(learner: Learner, space: OutputSpace) -> str:
+    """What decides a learner's loss beside its parameters and the shapes of tasks."""
+    size = f"{space.size} classes" if isinstance(space, Classes) else repr(space)
+    return f"{learner.kind} {learner.config()} {size}"
 
 
 def _uniform(tasks: list[Task]) -> bool:
