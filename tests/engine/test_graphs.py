@@ -192,7 +192,6 @@ def test_number_types_reach_every_thread(executor: str, monkeypatch: pytest.Monk
     finally:
         torch.set_num_threads(before)
     assert not torch.equal(expected, exact)
-    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-3)
     assert float((found - expected).norm()) < 0.5 * float((found - exact).norm())
 
 
