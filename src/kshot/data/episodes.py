@@ -78,8 +78,8 @@ class Episodes:
         space, shots = Classes(tuple(own.tolist())), self.sampler.shots
         # targets are the same in all tasks, and inputs are views of two tensors
         targets = [own.repeat_interleave(n) for n in (shots, rows.shape[2] - shots)]
-        labels = [self.pool.classes[c] for c in classes.flatten().tolist()]
-        names = ["/".join(map(str, labels[k : k + len(own)])) for k in range(0, len(labels), len(own))]
+        said = self.pool.names
+        names = ["/".join([said[c] for c in drawn]) for drawn in classes.tolist()]
         halves = (half.unbind() for half in self._halves(rows, shots, generator))
         return [
             Task(space, Examples(support, targets[0]), Examples(query, targets[1]), name=name)

@@ -56,6 +56,11 @@ class Pool:
         return torch.tensor(self.sizes)
 
     @cached_property
+    def names(self) -> list[str]:
+        """`classes` for people."""
+        return [str(label) for label in self.classes]
+
+    @cached_property
     def table(self) -> Tensor:
         """Rows of the pool by class and place, [classes, largest class], padded with 0."""
         return torch.nn.utils.rnn.pad_sequence(self.members, batch_first=True)

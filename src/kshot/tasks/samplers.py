@@ -86,13 +86,15 @@ class NWayKShot:
         Ranks of random numbers are random permutations, so one `topk` replaces count x ways calls;
         places beyond a class's size get no chance.
         """
-        if len(sizes) < self.ways or bool((sizes < self.shots + self.queries).any()):
+        smallest, largest = (int(size) for size in sizes.aminmax()) if len(sizes) else (0, 0)
+        if len(sizes) < self.ways or smallest < self.shots + self.queries:
             self.check(sizes.tolist())
         noise = torch.rand(count, len(sizes), generator=generator)
         classes = noise.topk(self.ways, dim=1).indices
-        limit = sizes[classes]
-        keys = torch.rand(count, self.ways, int(sizes.max()), generator=generator)
-        keys = keys.masked_fill(torch.arange(keys.shape[-1]) >= limit.unsqueeze(-1), -1.0)
+        keys = torch.rand(count, self.ways, largest, generator=generator)
+        if smallest < largest:
+            limit = sizes[classes].unsqueeze(-1)
+            keys = keys.masked_fill(torch.arange(largest) >= limit, -1.0)
         return classes, keys.topk(self.shots + self.queries, dim=-1).indices
 
 
