@@ -4,6 +4,7 @@ python -m benchmarks.engine                    every case, one and two threads; 
 python -m benchmarks.engine --quick --check    at most 3 minutes, one ratio a line, no rows; exit status 1 where a
                                                peer is missing, a gradient differs, or a ratio's interval begins
                                                under its MUST, or a MUST is not measured yet
+python -m benchmarks.engine --device cuda      the meta-updates on a GPU, kshot's also captured; reported, no MUST
 
 A ratio is a peer's time over kshot's: above 1 kshot is faster. Its interval is that of the median over rounds (order
 statistics, at least 95 %). Differences under 15 % are ties. Every library runs in its own process; "as fit" gives a
@@ -48,7 +49,7 @@ class Case:
 
     def least(self, peer: str) -> float | None:
         """The MUST against a peer; none where it is only reported."""
-        if peer in ("jax", "learn2learn:as fit", "kshot:bfloat16"):
+        if peer in ("jax", "learn2learn:as fit") or peer.startswith("kshot:"):
             return None
         return self.must_last if ":" in peer else self.must
 
@@ -112,13 +113,13 @@ FORWARDS = tuple(
 class Worker:
     """A library in its own process."""
 
-    def __init__(self, name: str, threads: int) -> None:
+    def __init__(self, name: str, threads: int, device: str = "cpu") -> None:
         env = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": str(threads),
                "JAX_PLATFORMS": "cpu"}  # fmt: skip
         if threads == 1:
             env["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
         self.process = subprocess.Popen(
-            [str(PYTHON), "-m", "benchmarks.contestants", name, str(threads)], cwd=ROOT, env=env, text=True,
+            [str(PYTHON), "-m", "benchmarks.contestants", name, str(threads), device], cwd=ROOT, env=env, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
@@ -174,7 +175,12 @@ def gap(one: list[float], other: list[float]) -> float:
 class Bench:
     """Runs cases on one number of threads and counts what fell short."""
 
-    def __init__(self, threads: int, rounds: int, quick: bool) -> None:
+    def __init__(self, threads: int, rounds: int, quick: bool, device: str = "cpu") -> None:
+        self.device, self.where = device, f"{threads} threads"
+        if device != "cpu":
+            import torch
+
+            self.where = torch.cuda.get_device_name(device)
         self.threads, self.rounds, self.quick, self.record = threads, rounds, quick, not quick
         self.workers: dict[str, Worker] = {}
         self.short = 0
@@ -183,19 +189,22 @@ class Bench:
     def say(self, case: Case, text: str, bad: bool) -> None:
         """A line of the report."""
         self.short += bad
-        print(f"{'SHORT' if bad else 'ok   '} {case.name}, {self.threads} threads: {text}", flush=True)
+        print(f"{'SHORT' if bad else 'ok   '} {case.name}, {self.where}: {text}", flush=True)
 
     def against(self, case: Case) -> list[str]:
         """Who runs a case; in a hurry without those that are only reported."""
         left_out = (":as fit", ":bfloat16") if self.quick else ()
-        return ["kshot", *(peer for peer in case.peers if not peer.endswith(left_out))]
+        peers = case.peers
+        if self.device != "cpu":  # jax would need a build of its own, and a count of its own threads
+            peers = ("kshot:graph", *(peer for peer in peers if peer != "jax"))
+        return ["kshot", *(peer for peer in peers if not peer.endswith(left_out))]
 
     def run(self, case: Case) -> None:
         """Gradients, then times."""
         names, gradients, reason, work = self.against(case), {}, "", {}
         for name in list(names):
             try:
-                worker = self.workers.setdefault(name, Worker(name, self.threads))
+                worker = self.workers.setdefault(name, Worker(name, self.threads, self.device))
                 answer = worker.ask(case=case.facts)
             except RuntimeError as cause:
                 self.workers.pop(name).close()
@@ -247,7 +256,7 @@ class Bench:
         """The ratio against one peer."""
         ratios = [theirs / ours for theirs, ours in zip(times[name], times["kshot"], strict=True)]
         middle, low, high = interval(ratios)
-        least = case.least(name)
+        least = case.least(name) if self.device == "cpu" else None
         self.low[case.name] = low
         ms = {who: 1000 * statistics.median(times[who]) for who in (name, "kshot")}
         rule = "reported" if least is None else f"MUST {least:g}"
@@ -265,7 +274,7 @@ class Bench:
                 doing = f"{tasks} tasks drawn"
             append(
                 "engine", what=case.name, peer=name, data="random numbers", regime="transductive",
-                protocol=f"{self.threads} threads, {doing}, "
+                protocol=f"{self.where}, {doing}, "
                 f"{self.rounds} interleaved rounds",
                 value=middle, low=low, high=high, must=least, seeds=[0], n_tasks=tasks, ms=round(ms["kshot"], 3),
                 peer_ms=round(ms[name], 3), executor=reason, cpu_seconds=round(sum(map(sum, times.values())), 1),
@@ -313,16 +322,19 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cases whose name holds this")
     parser.add_argument("--threads", type=int, nargs="*", default=None)
     parser.add_argument("--rounds", type=int, default=None, help="6 or more give an interval of 95 %%")
+    parser.add_argument("--device", default="cpu", help="cpu, or a GPU: cuda, cuda:1")
     asked = parser.parse_args()
     begun, short = time.monotonic(), 0
     lacking = missing()
     if lacking:
         print(f"SHORT peers are missing: {', '.join(lacking)}; run make bench-setup")
         short += len(lacking)
-    for threads in asked.threads or ([2] if asked.quick else [1, 2]):
-        bench = Bench(threads, asked.rounds or (6 if asked.quick else 9), asked.quick)
+    for threads in asked.threads or ([2] if asked.quick or asked.device != "cpu" else [1, 2]):
+        bench = Bench(threads, asked.rounds or (6 if asked.quick else 9), asked.quick, asked.device)
         try:
             cases = (*CASES, *FORWARDS) if not asked.quick else (*FORWARDS, *CASES)
+            if asked.device != "cpu":
+                cases = tuple(case for case in CASES if case.facts["kind"] != "drawing")
             for case in reversed(cases) if asked.quick else cases:  # the short ones first
                 if (asked.quick and not case.quick) or asked.only not in case.name:
                     continue
@@ -330,11 +342,11 @@ def main() -> int:
                     bench.say(case, "no time left to measure it", True)
                     continue
                 bench.run(case)
-            if not asked.only or "forward" in asked.only:
+            if asked.device == "cpu" and (not asked.only or "forward" in asked.only):
                 bench.forwards()
         finally:
             bench.close()
-        if not asked.only or "memory" in asked.only:
+        if asked.device == "cpu" and (not asked.only or "memory" in asked.only):
             bench.memory()  # when no other library holds any
         short += bench.short
     print(f"{short} fell short, {time.monotonic() - begun:.0f} s")

@@ -91,7 +91,8 @@ def _candidates(module: nn.Module, tasks: Sequence[Any]) -> list[str]:
         names += [f"threads{layout}" for layout in layouts]
     if len(tasks) > 1 and alike(tasks):
         names.append("vmap")
-        if layouts == [""]:  # convolutions wait for arithmetic, and a list of operations saves none
+        # convolutions on a processor wait for arithmetic, and a list of operations saves none
+        if layouts == [""] or _device(module).type == "cuda":
             names.append("graph")
     return names
 
