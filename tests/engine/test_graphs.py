@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import kshot
 from kshot.data import Sinusoids
-from kshot.engine import FallbackWarning, accumulate, graphs, recomputing
+from kshot.engine import FallbackWarning, accumulate, choose, graphs, recomputing
 from kshot.learners import GradientLearner
 from kshot.training.update import meta_gradient
 
@@ -252,3 +252,9 @@ def test_settings_of_a_learner_that_change_change_its_gradient() -> None:
         assert torch.equal(
             meta_gradient(own, ready, "graph", "float32"), meta_gradient(other, ready, "vmap", "float32")
         )
+
+
+@pytest.mark.parametrize(("updates", "there"), [(None, True), (500, True), (499, False)])
+def test_lists_are_candidates_where_enough_updates_follow(updates: int | None, there: bool) -> None:
+    choice = choose(Net(), lambda own: own.loss, tasks(), updates=updates)
+    assert ("graph" in choice.seconds) == there

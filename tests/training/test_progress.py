@@ -31,7 +31,7 @@ LINE = (
     r"validation accuracy \d\.\d{{4}} \+- \d\.\d{{4}}  \d+:\d\d left"
 )
 
-CHOICE = r"executor (loop|threads|vmap|graph): .*loop \d\S* ms.* a task, median of 3.*"
+CHOICE = r"executor (loop|threads|vmap): .*loop \d\S* ms.* a task, median of 3.*"
 
 
 def small() -> tuple[kshot.Learner, kshot.data.Episodes]:

@@ -33,6 +33,8 @@ BUDGET = 2.0
 """Seconds that a round may take: fewer tasks are measured where they are slow."""
 MARGIN = 1.05
 """So much faster than the plain loop must another be to be chosen."""
+MANY = 500
+"""Updates that earn back the seconds in which a list of operations is written."""
 TOLERANCE = 1e-8
 """Of a meta-gradient in float64, relative to the loop's."""
 
@@ -54,7 +56,12 @@ class Choice:
 
 
 def choose(
-    module: nn.Module, loss_of: Callable[[Any], LossOf], tasks: Sequence[Any], *, key: str = ""
+    module: nn.Module,
+    loss_of: Callable[[Any], LossOf],
+    tasks: Sequence[Any],
+    *,
+    key: str = "",
+    updates: int | None = None,
 ) -> Choice:
     """The fastest executor for `tasks` that gives the plain loop's meta-gradient.
 
@@ -65,19 +72,22 @@ def choose(
     Args:
         loss_of: a module (this one, or a copy in float64) to its loss of one task.
         key: what else decides the time, for example the settings of the inner loop.
+        updates: how many will follow; to write a list of operations takes seconds, which few do not earn back.
 
     >>> layer = nn.Linear(1, 1)
     >>> choose(layer, lambda own: lambda x: own(x).sum(), [torch.ones(2, 1)]).executor
     'loop'
     """
     names = _candidates(module, tasks)
+    if updates is not None and updates < MANY:
+        names = [name for name in names if name != "graph"]
     if not order_is_free(module, loss_of(module), tasks[0]):  # running statistics, dropout
         names = [name for name in names if name.startswith("loop")]
     if len(names) == 1:
         return Choice(
             names[0], "nothing to choose from: only the loop runs such tasks, and there are no images", {}
         )
-    place = _place(module, tasks, key)
+    place = _place(module, tasks, f"{key} {'graph' in names}")
     if place not in _KNOWN:
         _KNOWN[place] = _measured(module, loss_of, tasks, names)
     return _KNOWN[place]

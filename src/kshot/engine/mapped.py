@@ -1,4 +1,5 @@
-"""Many tasks in one call: vmap(grad).
+"""Many tasks in one call: vmap(grad). Weights that no task has moved yet are shared, so the forward of the first inner
+step is one product for all tasks.
 
 Meta-gradients are always taken per task and then summed. Differentiating *through* vmap gives
 silently wrong second-order gradients with fused norm layers, so that composition does not exist here.

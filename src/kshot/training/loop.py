@@ -213,7 +213,8 @@ class Training:
         self.at.executor = self.settings.executor
         if self.at.executor == "auto":
             if self.ranks.leads:
-                choice = choose_executor(self.learner, tasks, self.settings.precision)
+                left = self.settings.steps - self.at.step
+                choice = choose_executor(self.learner, tasks, self.settings.precision, left)
                 self.at.executor = choice.executor
                 self.bar.chose(choice)
             self.at.executor = self.ranks.told(self.at.executor)

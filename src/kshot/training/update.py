@@ -28,13 +28,16 @@ def meta_gradient(learner: Learner, tasks: list[Task], executor: str, precision:
         return accumulate(learner, loss, trees, executor=executor, key=_key(learner, tasks[0].space))
 
 
-def choose_executor(learner: Learner, tasks: list[Task], precision: str) -> Choice:
-    """The fastest executor for such tasks, measured; see `kshot.engine.choose`."""
+def choose_executor(
+    learner: Learner, tasks: list[Task], precision: str, updates: int | None = None
+) -> Choice:
+    """The fastest executor for `updates` with such tasks, measured; see `kshot.engine.choose`."""
     if not _uniform(tasks):
         return Choice("loop", "tasks of unequal sizes run one by one", {})
     with autocast(learner, precision):
         trees = [_tree(task) for task in tasks]
-        return choose(learner, _loss_of(tasks), trees, key=_key(learner, tasks[0].space))
+        key = _key(learner, tasks[0].space)
+        return choose(learner, _loss_of(tasks), trees, key=key, updates=updates)
 
 
 def _key(learner: Learner, space: OutputSpace) -> str:
