@@ -99,9 +99,11 @@ def check_meta_gradient(learner: Learner, source: TaskSource, *, executor: str =
 
 
 def check_executors(learner: Learner, source: TaskSource) -> None:
-    """vmap and graph give the loop's loss and meta-gradient, or warn by name and let the loop do it."""
+    """vmap, and graph for small networks, give the loop's loss and meta-gradient, or warn by name and let the loop do it."""
     results = {}
-    for executor in ("loop", "vmap", "graph"):
+    heavy = any(isinstance(part, nn.modules.conv._ConvNd) for part in learner.modules())
+    # with convolutions a list of operations takes seconds to write, and `fit` never chooses it on a processor
+    for executor in ("loop", "vmap") if heavy else ("loop", "vmap", "graph"):
         own = copy.deepcopy(learner).double().train()
         tasks = trees(own, source, 3)
         if not _alike(tasks):
