@@ -41,7 +41,7 @@ _CORNERS = [
     [(down, across) for down in rows for across in columns] for rows in _SHIFTS for columns in _SHIFTS
 ]
 """For each group the parts asked about that are next to its parts: one, two, two and four of them."""
-_AT_ONCE = 4096
+_AT_ONCE = 8192
 """Boxes asked about times marked boxes, which bounds the memory that is needed."""
 _COLOUR, _FLAT = 0.15, 0.3
 _MOST = 64
@@ -140,13 +140,17 @@ class Patches(Head):
             near = torch.stack(
                 [asked[down][:, across] for down, across in corners], 2
             )  # [rows, columns, k, m, d]
-            own = near.flatten(0, 1).flatten(1, 2).transpose(1, 2)
-            best = torch.bmm(group, own).reshape(len(group), BINS, count, len(corners), -1).amax(1)
-            for k, (down, across) in enumerate(corners):
-                place = alike[down, across]
-                torch.maximum(place, best[:, :, k].reshape(place.shape), out=place)
-        found: Tensor = lengths[:, None] - 2 * alike.flatten(0, 1)
-        return found.permute(2, 0, 1)
+            rows = group.unflatten(0, near.shape[:2])  # type: ignore[no-untyped-call]
+            for row, (own, there) in enumerate(
+                zip(near, rows, strict=True)
+            ):  # what fits into a processor's cache
+                found = torch.bmm(there, own.flatten(1, 2).transpose(1, 2))
+                best = found.reshape(len(there), BINS, count, len(corners), -1).amax(1)
+                for k, (down, across) in enumerate(corners):
+                    place = alike[down, across][row]
+                    torch.maximum(place, best[:, :, k], out=place)
+        squares: Tensor = lengths[:, None] - 2 * alike.flatten(0, 1)
+        return squares.permute(2, 0, 1)
 
     def without_each(self, features: Tensor, targets: Tensor, size: int) -> WithoutEach:
         if int(torch.bincount(targets, minlength=size).max()) > _MOST:
