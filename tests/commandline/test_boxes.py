@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+import kshot
 from kshot.cli import app
+from kshot.commandline.tuning import what_was_done
 from kshot.learners import save_learner
-from kshot.vision import write_coco, write_voc
+from kshot.vision import Tuned, write_coco, write_voc
 from kshot.vision.detection import untrained
 
 RUN = CliRunner()
@@ -81,3 +84,19 @@ def test_what_does_not_fit(folder: Path) -> None:
     done = RUN.invoke(app, ["train", "--data", str(folder / "boxes.json")])
     assert done.exit_code != 0
     assert "kshot adapt BASE" in done.output
+
+
+def test_tuning_tells_what_it_did(folder: Path) -> None:
+    """A real run on three pictures, and each thing that a run may come to."""
+    words = ["adapt", str(folder / "base.kshot"), str(folder / "boxes.json"), "-o", str(folder / "t.kshot")]
+    done = RUN.invoke(app, [*words, "--tune", "1"])
+    assert done.exit_code == 0, done.output
+    task = kshot.load(folder / "t.kshot")
+    told = Tuned(task, True, False, 0.2, 0.5, 9, 1.2)
+    assert what_was_done(told) == (
+        "Found and named, on pictures held out: 20 % untuned, 50 % in a trial; tuned in 1 s."
+    )
+    assert "named by their parts" in what_was_done(replace(told, by_parts=True))
+    assert "not tuned, since that did not help" in what_was_done(replace(told, kept=False))
+    assert "no picture could be held out" in what_was_done(replace(told, before=float("nan")))
+    assert "on pictures held out" in done.output

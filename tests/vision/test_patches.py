@@ -126,6 +126,17 @@ def test_the_task_without_each_picture_is_as_if_solved_again(learner: Detector) 
                 assert torch.allclose(*(each.exp() for each in names), atol=1e-4)
 
 
+def test_one_class_a_picture_without_boxes_and_ten_thousand_boxes(learner: Detector) -> None:
+    """Of many boxes those with the strongest edges are looked up, so that a state stays small."""
+    pictures = torch.rand(2, 1, 48, 48, generator=generator(0, "pictures"))
+    low = torch.rand(10_000, 2, generator=generator(0, "boxes")) * 40
+    many = [(float(x), float(y), float(x) + 6, float(y) + 6, "a") for x, y in low]
+    task = closer(learner).adapt(pictures, [many, []])
+    assert len(task.state["head/owner"]) == 64
+    assert task.space.labels == ("a",)
+    assert len(task.predict(pictures)) == 2
+
+
 def test_what_is_marked_as_none_of_them_is_refused_by_its_parts(learner: Detector) -> None:
     picture = torch.zeros(1, 48, 48)
     picture[:, 4:20, 4:16], picture[:, 8:12, 8:12] = 1.0, 0.0

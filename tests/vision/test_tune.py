@@ -131,6 +131,8 @@ def test_what_cannot_be_tuned(task: Adapted) -> None:
     for wrong in ({"seconds": 0.0}, {"rate": -1.0}, {"steps": 0}, {"batch": 0}):
         with pytest.raises(SettingError, match=next(iter(wrong))):
             tune(task, **wrong)
+    with pytest.raises(SettingError, match="sees as one cell"):
+        tune(task, batch=1, crops=Crops(32))
 
 
 def test_crops_move_boxes_with_what_they_show() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,6 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from kshot.commandline.output import say
 from kshot.errors import SettingError
 from kshot.learners import Adapted
+
+if TYPE_CHECKING:
+    from kshot.vision import Tuned
 
 TuneOption = Annotated[
     float | None,
@@ -45,14 +49,18 @@ def tuned(task: Adapted, seconds: float | None) -> Adapted:
     with bar:
         part = bar.add_task("tuning", total=1.0)
         found = tune(task, seconds=seconds, watch=lambda share: bar.update(part, completed=share))
-    if found.before != found.before:
-        say(
-            "Not tuned: no picture could be held out to judge it by; mark more pictures, so that two show each class."
-        )
-    else:
-        did = f"tuned in {found.cpu_seconds:.0f} s" if found.kept else "not tuned, since that did not help"
-        say(
-            f"Found and named, on pictures held out: {100 * found.before:.0f} % untuned, {100 * found.after:.0f} % in a "
-            f"trial; {did}."
-        )
+    say(what_was_done(found))
     return found.task
+
+
+def what_was_done(found: Tuned) -> str:
+    """What tuning gained, in a line."""
+    if math.isnan(found.before):
+        return "Not tuned: no picture could be held out to judge it by; mark more pictures, so that two show each class."
+    did = f"tuned in {found.cpu_seconds:.0f} s" if found.kept else "not tuned, since that did not help"
+    if found.by_parts:
+        did += "; boxes are named by their parts now, which names more of them right"
+    return (
+        f"Found and named, on pictures held out: {100 * found.before:.0f} % untuned, {100 * found.after:.0f} % in a "
+        f"trial; {did}."
+    )

@@ -7,9 +7,9 @@ from html import escape
 
 STYLE = """
 :root{color-scheme:light dark;--paper:#fbfaf8;--card:#ffffff;--ink:#1d1f24;--soft:#6a6f7a;--line:#e4e2dc;
---c0:#1f5fd0;--c1:#c2620a;--c2:#0b7f5f;--c3:#8a3fc0;--c4:#7b7f87;--good:#0b7f5f;--bad:#b3372f}
+--c0:#1f5fd0;--c1:#c2620a;--c2:#0b7f5f;--c3:#8a3fc0;--c4:#7b7f87;--c5:#b3306b;--c6:#6f6a10;--good:#0b7f5f;--bad:#b3372f}
 @media (prefers-color-scheme:dark){:root{--paper:#14161a;--card:#1c1f25;--ink:#e8e6e1;--soft:#9aa0ab;--line:#30343c;
---c0:#79a8ff;--c1:#f2a356;--c2:#4fc7a1;--c3:#c797f2;--c4:#8d929b;--good:#4fc7a1;--bad:#f08a80}}
+--c0:#79a8ff;--c1:#f2a356;--c2:#4fc7a1;--c3:#c797f2;--c4:#8d929b;--c5:#f28ab5;--c6:#cfc463;--good:#4fc7a1;--bad:#f08a80}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.6 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{max-width:880px;margin:0 auto;padding:2.5rem 1.25rem 4rem}
@@ -31,7 +31,7 @@ svg{display:block;width:100%;height:auto}
 svg text{fill:var(--soft);font:12px system-ui,-apple-system,"Segoe UI",sans-serif}
 svg .grid{stroke:var(--line);stroke-width:1}
 svg .axis{stroke:var(--soft);stroke-width:1}
-.k0{--k:var(--c0)}.k1{--k:var(--c1)}.k2{--k:var(--c2)}.k3{--k:var(--c3)}.k4{--k:var(--c4)}
+.k0{--k:var(--c0)}.k1{--k:var(--c1)}.k2{--k:var(--c2)}.k3{--k:var(--c3)}.k4{--k:var(--c4)}.k5{--k:var(--c5)}.k6{--k:var(--c6)}
 svg .curve{fill:none;stroke:var(--k);stroke-width:2.25;stroke-linejoin:round;stroke-linecap:round}
 svg .band{fill:var(--k);opacity:.15}
 svg .dot{fill:var(--k)}
@@ -42,6 +42,9 @@ svg .dot{fill:var(--k)}
 .confusion td{background:color-mix(in srgb,var(--k) calc(var(--share)*88%),transparent);border-radius:4px}
 .confusion td.strong{color:var(--card)}
 .pictures{display:flex;flex-wrap:wrap;gap:.8rem;margin:.5rem 0 .25rem}
+.sheet{display:grid;align-items:start;grid-template-columns:repeat(auto-fill,minmax(min(100%,20rem),1fr));gap:.8rem;margin:.6rem 0}
+.sheet svg{max-width:none!important}
+svg.boxes{border-radius:8px}
 figure{margin:0}
 figure img,.thumb{image-rendering:pixelated;border-radius:6px;border:1px solid var(--line);background:#000;display:block}
 .evidence{display:grid;grid-template-columns:auto auto 1fr auto;gap:.4rem .8rem;align-items:center;font-size:.92rem}

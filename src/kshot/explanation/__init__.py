@@ -2,7 +2,7 @@
 
 from kshot.explanation.attributions import Attribution, attribute
 from kshot.explanation.bars import evidence_bars, picture_lines
-from kshot.explanation.boxes import boxes_drawn
+from kshot.explanation.boxes import boxes_drawn, side_by_side
 from kshot.explanation.changes import Changes, LayerChange, changes, cka
 from kshot.explanation.influence import Influence, influence
 from kshot.explanation.maps import attribution_map, change_bars
@@ -30,4 +30,5 @@ __all__ = [
     "picture",
     "picture_lines",
     "png",
+    "side_by_side",
 ]

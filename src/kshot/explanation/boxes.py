@@ -11,7 +11,10 @@ from torch import Tensor
 
 from kshot.explanation.pictures import png, small
 
-_KINDS = 5
+_KINDS = (0, 1, 2, 3, 5, 6)
+"""Colours of a page that labels have, in turn; number 4 is for what is unknown."""
+_LARGE, _SMALL, _MANY = 30, 42, 12
+"""Of a picture's longer side what a letter is, where there are few boxes and where there are more than so many."""
 
 
 def boxes_drawn(
@@ -35,13 +38,13 @@ def boxes_drawn(
     """
     height, width = image.shape[-2:]
     order = list(labels) or sorted({box[4] for box in boxes}, key=str)
-    text = max(width, height) / 34
+    text = max(width, height) / (_SMALL if len(boxes) > _MANY else _LARGE)
     kept = base64.b64encode(png(small(image, most))).decode()
     parts = [
         f'<image width="{width}" height="{height}" preserveAspectRatio="none" href="data:image/png;base64,{kept}"/>'
     ]
-    parts += [_frame(box, order.index(box[4]) % _KINDS, text) for box in boxes]
-    parts += [_frame((*box[:4], "unknown", *box[5:]), 4, text, dashed=True) for box in unknown]
+    parts += [_frame(box, _KINDS[order.index(box[4]) % len(_KINDS)], text, width) for box in boxes]
+    parts += [_frame((*box[:4], "unknown", *box[5:]), 4, text, width, dashed=True) for box in unknown]
     told = ", ".join(str(box[4]) for box in boxes) or "nothing"
     return (
         f'<svg class="boxes" viewBox="0 0 {width} {height}" role="img" style="max-width:{most}px">'
@@ -49,15 +52,23 @@ def boxes_drawn(
     )
 
 
-def _frame(box: Sequence[Any], kind: int, text: float, dashed: bool = False) -> str:
+def _frame(box: Sequence[Any], kind: int, text: float, width: float, dashed: bool = False) -> str:
     left, top, right, bottom = (float(side) for side in box[:4])
     sure = f" {100 * box[5]:.0f}" if len(box) > 5 else ""
     label = escape(f"{box[4]}{sure}")
     dash = f' stroke-dasharray="{text / 2:.1f}"' if dashed else ""
-    above = top - text * 0.3 if top > 1.3 * text else top + text
+    tall, wide = text * 1.25, text * (0.6 * len(f"{box[4]}{sure}") + 0.5)
+    over = max(top - tall, 0.0)  # the tag stands on the box, or in it where there is no room
+    begin = max(min(left, width - wide), 0.0)
     return (
         f'<g class="k{kind}"><rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" '
-        f'fill="none" stroke="var(--k)" stroke-width="{text / 7:.2f}"{dash}/>'
-        f'<text x="{left + 1:.1f}" y="{above:.1f}" style="font-size:{text:.1f}px;font-weight:650;fill:var(--k);'
-        f'paint-order:stroke;stroke:var(--card);stroke-width:{text / 5:.1f}px">{label}</text></g>'
+        f'fill="none" stroke="var(--k)" stroke-width="{text / 7:.2f}"{dash} rx="{text / 8:.1f}"/>'
+        f'<rect x="{begin:.1f}" y="{over:.1f}" width="{wide:.1f}" height="{tall:.1f}" rx="{text / 5:.1f}" fill="var(--k)" '
+        f'fill-opacity="0.9"/><text x="{begin + text * 0.25:.1f}" y="{over + text * 0.95:.1f}" '
+        f'style="font-size:{text:.1f}px;font-weight:600;fill:var(--card)">{label}</text></g>'
     )
+
+
+def side_by_side(pictures: Sequence[str]) -> str:
+    """Drawn pictures in as many columns as there is room for, to be put into a page's section."""
+    return f'<div class="sheet">{"".join(pictures)}</div>'

@@ -104,6 +104,11 @@ def tune(
     """
     _checked(task, seconds, rate)
     run = _Run(task, crops or Crops(), whole("batch", batch), rate, seed)
+    if batch == 1 and run.crops.side <= run.encoder.multiple:
+        raise SettingError(
+            f"batch is 1 and crops are {run.crops.side} pixels, which the network sees as one cell, from which its norms "
+            f"learn nothing; give a batch of 2 or more, or Crops(side={2 * run.encoder.multiple})"
+        )
     clock = _Clock(
         run.begin, seconds - run.reserve(), None if steps is None else whole("steps", steps), watch
     )
@@ -268,9 +273,11 @@ class _Run:
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # a plain mean over pictures
+        # one cell of the coarsest level has no spread
+        times = 2 if self.encoder.size <= self.encoder.multiple else 1
         with torch.no_grad():
             for place in places[:_STEADY]:
-                self.learner.embed(self.learner.prepared([self.before.inputs[place]]))
+                self.learner.embed(self.learner.prepared([self.before.inputs[place]] * times))
         for norm, pace in zip(norms, paces, strict=True):
             norm.momentum = pace
         self.learner.eval()
