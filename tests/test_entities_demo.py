@@ -27,7 +27,8 @@ def test_blanks_of_tokens_are_taken_out(text: str, span: tuple[int, int], wanted
     assert found[slice(*spans[0][:2])].replace(" ", "") == text[slice(*span)].replace(" ", "")
 
 
-def test_demo_of_entities(tmp_path: Path) -> None:
+def test_demo_of_entities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KSHOT_DATA", raising=False)
     said = call("demo", "entities", "--encoder", "hash:ngram?dim=512", "--out", tmp_path, "--json")
     found = figures(said)
     assert found["sentences_kshot_wrote_20"] > 30

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -57,13 +58,14 @@ def run_entities(
     """Teach, find, explain; writes a page of marked texts and returns the figures.
 
     Args:
-        out: folder for entities.html and entities.kshot. data: a folder that holds wnut17.
+        out: folder for entities.html and entities.kshot.
+        data: a folder that holds wnut17; None: what KSHOT_DATA names, where that holds it.
         spec: what reads texts (see `kshot.text.encoder`); None: MiniLM where its package is installed, else n-grams.
 
     Raises:
         DataError: `data` was given and holds no wnut17.
     """
-    start = time.monotonic()
+    start, begin = time.monotonic(), time.process_time()
     learner, name = _learner(spec)
     console.print(
         f"What reads: {name}. The finder that travels with kshot; nothing is trained here.", highlight=False
@@ -81,14 +83,16 @@ def run_entities(
         out / "entities.html",
         page("Entities from a few marks", lead, sections, "Made by kshot demo entities.").encode(),
     )
-    seconds = time.monotonic() - start
+    seconds, spent = round(time.monotonic() - start, 1), round(time.process_time() - begin, 1)
     console.print(f"Marked texts: {file}. {seconds:.0f} seconds.", highlight=False)
+    if len(figures) == 1:
+        console.print("For tweets too, name a folder that holds wnut17: --data FOLDER, or KSHOT_DATA.")
     flat = {
         f"{title.replace(' ', '_')}_{shots}": f1
         for title, row in figures.items()
         for shots, f1 in row.items()
     }
-    return {"kshot": next(iter(flat.values())), **flat, "seconds": seconds, "page": str(file)}
+    return {"kshot": next(iter(flat.values())), **flat, "seconds": seconds, "cpu_seconds": spent, "page": str(file)}
 
 
 def _learner(spec: str | None) -> tuple[Entities, str]:
@@ -104,8 +108,11 @@ def _parts(data: Path | None, seed: int) -> list[Part]:
     rng = generator(seed, "entities demo")
     made = [_only(written(n, rng), _KINDS) for n in (120, _JUDGED)]
     parts = [Part("sentences kshot wrote", made[0], made[1], _KINDS)]
+    named = os.environ.get("KSHOT_DATA")
     if data is not None:
         parts.append(_tweets(data / _FILE))
+    elif named and (Path(named) / _FILE).is_file():
+        parts.append(_tweets(Path(named) / _FILE))
     return parts
 
 
