@@ -11,6 +11,7 @@ import torch
 
 import kshot
 from kshot.errors import DataError, RegressionError, SettingError, TaskError
+from kshot.learners import Localiser
 from kshot.seeds import generator
 from kshot.tasks import Examples
 from kshot.text import Entities, SpanTasks, UnitFeatures, entity_f1
@@ -79,6 +80,21 @@ def test_evidence_names_the_marked_text(task: Any) -> None:
     again = [s for s in without.predict(["Then Mrs Diallo flew to Bamako."]).spans[0] if s[:2] == (5, 15)]
     left = first.probability - first.evidence[0].contribution
     assert not again or again[0].label != "person" or abs(again[0].probability - left) < 1e-5
+
+
+def test_the_task_without_each_text_is_as_if_solved_again(task: Any) -> None:
+    """What is worked out once for all texts says what adapting to the others says: places, names, refusals."""
+    learner, items = task.solver, list(task.embedded)
+    rows = task.space.encode(task.targets)
+    with torch.no_grad():
+        fast = learner.localiser.without_each(items, rows, 4)
+        slow = Localiser.without_each(learner.localiser, items, rows, 4)
+    assert len(fast) == len(slow) == len(task)
+    for (where, aside), (other, others) in zip(fast, slow, strict=True):
+        assert where.keys() == other.keys()
+        for name, value in where.items():
+            assert torch.allclose(value.double(), other[name].double(), atol=1e-4), name
+        assert all(torch.allclose(*pair, atol=1e-5) for pair in zip(aside, others, strict=True))
 
 
 def test_unknown_entities_are_refused(learner: Entities) -> None:

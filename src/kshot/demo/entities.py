@@ -92,7 +92,13 @@ def run_entities(
         for title, row in figures.items()
         for shots, f1 in row.items()
     }
-    return {"kshot": next(iter(flat.values())), **flat, "seconds": seconds, "cpu_seconds": spent, "page": str(file)}
+    return {
+        "kshot": next(iter(flat.values())),
+        **flat,
+        "seconds": seconds,
+        "cpu_seconds": spent,
+        "page": str(file),
+    }
 
 
 def _learner(spec: str | None) -> tuple[Entities, str]:

@@ -53,14 +53,6 @@ class Localiser(nn.Module, ABC):
         """What the support says about where pieces are; by default nothing."""
         return {}
 
-    def locate_without_each(self, items: Sequence[Tensor], rows: Sequence[Tensor]) -> list[Where]:
-        """What the support says without each of its inputs in turn, nothing where it has no other; override it where
-        `locate` for each would do much again."""
-        if len(items) == 1:
-            return [{}]
-        rests = [[n for n in range(len(items)) if n != place] for place in range(len(items))]
-        return [self.locate([items[n] for n in rest], [rows[n] for n in rest]) for rest in rests]
-
     @abstractmethod
     def propose(self, item: Tensor, where: Where) -> Candidates:
         """The candidates of one input."""
@@ -88,6 +80,19 @@ class Localiser(nn.Module, ABC):
             far = self.elsewhere(candidates, own).nonzero().flatten()
             best = candidates.objectness[far].argsort(descending=True, stable=True)[:count]
             found.append(candidates.vectors[far[best]])
+        return found
+
+    def without_each(
+        self, items: Sequence[Tensor], rows: Sequence[Tensor], count: int
+    ) -> list[tuple[Where, list[Tensor]]]:
+        """`locate` and `aside` of the support without each of its inputs in turn, nothing where it has no other; override
+        it where they would do much again."""
+        found: list[tuple[Where, list[Tensor]]] = []
+        for place in range(len(items)):
+            rest = [n for n in range(len(items)) if n != place]
+            others, marked = [items[n] for n in rest], [rows[n] for n in rest]
+            where = self.locate(others, marked) if rest else {}
+            found.append((where, self.aside(others, marked, where, count) if rest else []))
         return found
 
     @abstractmethod

@@ -84,32 +84,32 @@ class Located(Learner):
 
     def solve(self, support: Examples, space: OutputSpace) -> State:
         items, rows = list(support.inputs), list(support.targets)
-        where = self.localiser.locate(items, rows)
-        return self.solved(items, rows, where, self.localiser.vectors_of(items, rows), space)
+        where, looks = self.localiser.locate(items, rows), self.localiser.vectors_of(items, rows)
+        return self.solved(rows, looks, where, self.localiser.aside(items, rows, where, _ASIDE), space)
 
     def solve_without_each(
         self, items: Sequence[Tensor], rows: Sequence[Tensor], space: OutputSpace
     ) -> list[State | None]:
         """The states of the support without each of its inputs in turn; None where no labelled piece is left."""
         looks, found = self.localiser.vectors_of(items, rows), list[State | None]()
-        for place, where in enumerate(self.localiser.locate_without_each(items, rows)):
+        for place, (where, aside) in enumerate(self.localiser.without_each(items, rows, _ASIDE)):
             rest = [n for n in range(len(items)) if n != place]
-            if any(bool((rows[n][:, -1] >= 0).any()) for n in rest):
-                others, marked, seen = ([own[n] for n in rest] for own in (items, rows, looks))
-                found.append(self.solved(others, marked, where, seen, space))
-            else:
-                found.append(None)
+            marked = [rows[n] for n in rest]
+            named = any(bool((own[:, -1] >= 0).any()) for own in marked)
+            found.append(
+                self.solved(marked, [looks[n] for n in rest], where, aside, space) if named else None
+            )
         return found
 
     def solved(
         self,
-        items: Sequence[Tensor],
         rows: Sequence[Tensor],
-        where: Where,
         looks: Sequence[Tensor],
+        where: Where,
+        aside: Sequence[Tensor],
         space: OutputSpace,
     ) -> State:
-        """The state of these inputs, of which it is known what they say of places and what their pieces look like."""
+        """The state, given what pieces and likely other places look like, and what the support says of places."""
         vectors = torch.cat(list(looks))
         labels = torch.cat([own[:, -1] for own in rows]).long().to(vectors.device)
         named = labels >= 0
@@ -117,12 +117,11 @@ class Located(Learner):
             raise TaskError(
                 "the support has 0 pieces with a label; mark at least one piece and give its label"
             )
-        aside = [vectors[~named], *self.localiser.aside(items, rows, where, _ASIDE)]
         state = self.named(vectors[named], labels[named], space.size - 1)
         return {
             **state,
             **{f"where/{k}": t for k, t in where.items()},
-            "aside": torch.cat(aside)[:_MOST_ASIDE],
+            "aside": torch.cat([vectors[~named], *aside])[:_MOST_ASIDE],
         }
 
     def named(self, vectors: Tensor, labels: Tensor, size: int) -> State:

@@ -18,8 +18,9 @@ from kshot.encoders.sizes import whole
 from kshot.learners import Candidates, Localiser, register_localiser
 from kshot.learners.localiser import Where
 from kshot.tasks.spaces import Spans, SpanScores
+from kshot.text.left_out import Text, without_each_text
 from kshot.text.marked import every_span, finding_vectors, marked_units, means, naming_vectors
-from kshot.text.said import Seen, solve, weighed
+from kshot.text.said import HARD, Seen, solve, weighed
 from kshot.text.unit_features import BEGIN, SHAPE
 
 if TYPE_CHECKING:
@@ -99,20 +100,46 @@ class SpanFinder(Localiser):
         if self.training:
             return {}
         marked = [marked_units(item, own) for item, own in zip(items, rows, strict=True)]
-        if not any(map(len, marked)):
+        longest = self._longest(marked)
+        if not longest:
             return {}
-        widest = max(int((own[:, 1] - own[:, 0]).max()) for own in marked if len(own))
-        longest = min(max(self.longest, widest), _LONGEST_EVER)
-        parts = []
-        for item, own in zip(items, marked, strict=True):
-            spans, odds = self.likeliest(item, longest)
-            hit = (
-                (spans[:, None] == own[None]).all(2).any(1)
-                if len(own)
-                else torch.zeros(len(spans), dtype=torch.bool)
-            )
-            parts.append(Seen.of_text(item, own, self.judge(item, own), spans[~hit], odds[~hit]))
+        parts = [self._told(item, own, longest)[0] for item, own in zip(items, marked, strict=True)]
         return {"longest": torch.tensor(longest), **solve(parts)}
+
+    def _longest(self, marked: Sequence[Tensor]) -> int:
+        """Units of the longest span that is looked at where these are marked; 0 where none is."""
+        widest = max((int((own[:, 1] - own[:, 0]).max()) for own in marked if len(own)), default=0)
+        return min(max(self.longest, widest), _LONGEST_EVER) if widest else 0
+
+    def _told(self, item: Tensor, marked: Tensor, longest: int) -> tuple[Seen, Tensor]:
+        """What one text tells, and its spans that are likely and not marked, in the order of their odds."""
+        spans, odds = self.likeliest(item, longest)
+        rest = torch.ones(len(spans), dtype=torch.bool)
+        if len(marked):
+            rest = ~(spans[:, None] == marked[None]).all(2).any(1)
+        spans, odds = spans[rest], odds[rest]
+        order = odds.argsort(descending=True, stable=True)
+        return Seen.of_text(item, marked, self.judge(item, marked), spans, odds), spans[order]
+
+    def without_each(
+        self, items: Sequence[Tensor], rows: Sequence[Tensor], count: int
+    ) -> list[tuple[Where, list[Tensor]]]:
+        marked = [marked_units(item, own) for item, own in zip(items, rows, strict=True)]
+        longest = self._longest(marked)
+        alike = all(self._longest([*marked[:n], *marked[n + 1 :]]) == longest for n in range(len(marked)))
+        if self.training or not longest or not alike:
+            return super().without_each(items, rows, count)
+        told = [self._told(item, own, longest) for item, own in zip(items, marked, strict=True)]
+        if max(len(others) for _, others in told) > HARD:
+            return super().without_each(items, rows, count)
+        texts = []
+        for item, own, (seen, others) in zip(items, rows, told, strict=True):
+            characters = torch.stack([item[others[:, 0], 0], item[others[:, 1] - 1, 1]], 1)
+            texts.append(Text(seen, _apart(characters, own), naming_vectors(item, others)))
+        found = without_each_text(texts, count, _LEAN, _LEAST)
+        if found is None:
+            return super().without_each(items, rows, count)
+        return [({"longest": torch.tensor(longest), **where}, aside) for where, aside in found]
 
     def propose(self, item: Tensor, where: Where) -> Candidates:
         longest = int(where["longest"]) if where else self.longest
@@ -164,8 +191,7 @@ class SpanFinder(Localiser):
         return [] if self.training else super().aside(items, rows, where, count)
 
     def elsewhere(self, candidates: Candidates, rows: Tensor) -> Tensor:
-        low, high = candidates.places[:, 2:3], candidates.places[:, 3:]
-        return ~((low < rows[:, 1]) & (rows[:, 0] < high)).any(1)
+        return _apart(candidates.places[:, 2:], rows)
 
     def outputs(self, found: Sequence[Candidates], scores: Tensor, unknown: Tensor) -> SpanScores:
         text = torch.cat([torch.full((len(one.places),), n) for n, one in enumerate(found)])
@@ -182,6 +208,12 @@ class SpanFinder(Localiser):
         weight = torch.where(goal, 1.0, 1 / share)
         total = F.binary_cross_entropy_with_logits(odds, goal.to(odds), weight=weight, reduction="sum")
         return total / (int(goal.sum()) + 5)
+
+
+def _apart(characters: Tensor, rows: Tensor) -> Tensor:
+    """[m] booleans: spans of characters [m, 2] that touch none of the marked ones."""
+    low, high = characters[:, :1], characters[:, 1:]
+    return ~((low < rows[:, 1]) & (rows[:, 0] < high)).any(1)
 
 
 def _together(

@@ -95,11 +95,19 @@ class Centres(Localiser):
         parts = [told(self.layers(item), own[:, :4].to(item)) for item, own in zip(items, rows, strict=True)]
         return correction(parts, self.firmness)
 
-    def locate_without_each(self, items: Sequence[Tensor], rows: Sequence[Tensor]) -> list[Where]:
+    def without_each(
+        self, items: Sequence[Tensor], rows: Sequence[Tensor], count: int
+    ) -> list[tuple[Where, list[Tensor]]]:
         if self.firmness is None or len(items) == 1:
-            return [{} for _ in items]
+            return super().without_each(items, rows, count)
         parts = [told(self.layers(item), own[:, :4].to(item)) for item, own in zip(items, rows, strict=True)]
-        return [correction(parts[:n] + parts[n + 1 :], self.firmness) for n in range(len(parts))]
+        found = []
+        for place in range(len(items)):
+            where = correction(parts[:place] + parts[place + 1 :], self.firmness)
+            rest = [n for n in range(len(items)) if n != place]
+            aside = self.aside([items[n] for n in rest], [rows[n] for n in rest], where, count)
+            found.append((where, aside))
+        return found
 
     def again(self, item: Tensor, candidates: Candidates, where: Where) -> Candidates:
         if not where or not len(candidates.places):

@@ -69,9 +69,9 @@ class Detector(Located):
         return super().named(vectors, labels, size)
 
     def solved(
-        self, items: Sequence[Tensor], rows: Sequence[Tensor], where: Where, looks: Sequence[Tensor], space: OutputSpace
+        self, rows: Sequence[Tensor], looks: Sequence[Tensor], where: Where, aside: Sequence[Tensor], space: OutputSpace
     ) -> State:  # fmt: skip
-        state = super().solved(items, rows, where, looks, space)
+        state = super().solved(rows, looks, where, aside, space)
         return with_strangers(self.head, state) if isinstance(self.head, Patches) else state
 
     def solve_without_each(
@@ -79,10 +79,9 @@ class Detector(Located):
     ) -> list[State | None]:
         if isinstance(self.head, Patches):
             looks = self.localiser.vectors_of(items, rows)
-            wheres = self.localiser.locate_without_each(items, rows)
-            found = without_each_by_parts(
-                self.head, self.solved(items, rows, {}, looks, space), rows, looks, wheres
-            )
+            wheres = [where for where, _ in self.localiser.without_each(items, rows, 0)]
+            whole = self.solved(rows, looks, {}, [], space)
+            found = without_each_by_parts(self.head, whole, rows, looks, wheres)
             if found is not None:
                 return found
         return super().solve_without_each(items, rows, space)
