@@ -94,7 +94,7 @@ def test_it_does_what_it_was_shown_once() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         start = gradient_policy(WORLD, width=24, imitates=True, rounds=3, rate=0.5, episodes=5)
-    run = kshot.fit(start, Demonstrations(WORLD), steps=60, meta_batch=8, rate=0.01, clip=1.0, progress=False)
+    run = kshot.fit(start, Demonstrations(WORLD), steps=30, meta_batch=8, rate=0.02, clip=1.0, progress=False)
     learner, tasks = cast(GradientPolicy, run.learner), WORLD.sample_batch(40, generator(1))
     shown = torch.tensor(learner.play_many(tasks, generator(2)))
     gain = shown - learner.returns(tasks, generator(2), 0)[:, 0]
