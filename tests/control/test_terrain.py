@@ -21,6 +21,7 @@ from kshot.control import (
     terrain_planner,
     walk,
 )
+from kshot.control.pictures import terrain_picture
 from kshot.errors import DataError, SettingError, UnsupportedError
 from kshot.seeds import generator
 
@@ -114,6 +115,14 @@ def test_paths_are_exact_by_the_learned_costs(planner: TerrainPlanner, tmp_path:
     free = terrain > 0
     scale = answer.costs[0][free].min() / planner.grid(terrain).cost[free].min()
     assert answer.fields[0][start] == pytest.approx(scale * route.cost, rel=1e-4)
+
+
+def test_it_is_drawn_with_and_without_a_way(planner: TerrainPlanner) -> None:
+    terrain, start, goal = FAMILY.problem(TRUTH, generator(1))
+    assert terrain_picture(planner, terrain, start, goal).startswith(b"\x89PNG")
+    shut = np.ones((5, 5), dtype=int)
+    shut[:, 2] = 0
+    assert terrain_picture(planner, shut, (0, 0), (0, 4)).startswith(b"\x89PNG")
 
 
 def test_no_way_and_walls_are_told(planner: TerrainPlanner) -> None:

@@ -14,6 +14,7 @@ from kshot.control.gittins import gittins
 from kshot.control.maps import as_grid
 from kshot.control.planner import PathPlanner
 from kshot.control.search import Route, search
+from kshot.control.terrain_costs import TerrainPlanner
 from kshot.errors import DataError, need
 
 if TYPE_CHECKING:
@@ -49,6 +50,43 @@ def planner_picture(planner: PathPlanner, grid: Any, start: Any, goal: Any, *, w
         axes.set_yticks([])
         axes.plot(start[1], start[0], "o", color="white", markeredgecolor="black", markersize=8)
         axes.plot(goal[1], goal[0], "*", color="gold", markeredgecolor="black", markersize=13)
+    return _png(figure)
+
+
+def terrain_picture(planner: TerrainPlanner, terrain: Any, start: Any, goal: Any) -> bytes:
+    """A PNG of a map of terrain and the way that was planned, the costs that it was planned by, and how sure they are.
+
+    Args:
+        terrain, start, goal: as for `planner.plan`.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    figure = need("matplotlib.figure", "plots").Figure(figsize=(12, 4.3), layout="constrained")
+    grid, route = planner.grid(terrain), planner.plan(terrain, start, goal)
+    left, middle, right = figure.subplots(1, 3)
+    kinds = np.where(grid.free, np.asarray(terrain, dtype=float), np.nan)
+    left.imshow(kinds, cmap="Set2", vmin=0.5, vmax=8.5, interpolation="nearest")
+    image = middle.imshow(np.where(grid.free, grid.cost, np.nan), cmap="viridis_r")
+    figure.colorbar(image, ax=middle, shrink=0.8, label="of entering a cell, in units of the cheapest")
+    left.set_title("the kinds of ground" if route.path else "the kinds of ground; there is no way")
+    middle.set_title(f"the costs that were learned; the way costs {route.cost:.1f}")
+    for axes in (left, middle):
+        axes.set_facecolor(_WALL)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        if route.path:
+            rows, columns = np.array(route.path).T
+            axes.plot(columns, rows, color=_OURS, linewidth=2)
+        axes.plot(start[1], start[0], "o", color="white", markeredgecolor="black", markersize=8)
+        axes.plot(goal[1], goal[0], "*", color="gold", markeredgecolor="black", markersize=13)
+    costs, unsure = planner.costs, np.exp(planner.deviations)
+    places = np.arange(1, len(costs) + 1)
+    colours = [left.images[0].cmap(left.images[0].norm(place)) for place in places]
+    right.bar(places, costs, color=colours, yerr=[costs - costs / unsure, costs * unsure - costs], capsize=4)
+    right.set_xticks(places)
+    right.set_title("a cost, and how unsure it is (68 %)")
+    right.set_xlabel("kind of ground")
     return _png(figure)
 
 
