@@ -130,7 +130,8 @@ def arms_picture(policy: ArmPolicy, known: Counts) -> bytes:
     for offset, (name, colour) in enumerate((("learned", _OURS), ("Gittins", _THEIRS))):
         right.bar(arms + 0.4 * offset - 0.2, indices[name], width=0.38, color=colour, label=name)
     right.set_title(f"index of each arm, {known.left} pulls left")
-    right.legend()
+    right.margins(y=0.25)  # room for the legend above the bars
+    right.legend(loc="upper center", ncols=2)
     for axes in (left, right):
         axes.set_xticks(arms, [f"arm {arm}" for arm in arms])
     return _png(figure)
