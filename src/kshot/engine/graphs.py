@@ -16,7 +16,7 @@ from torch.utils import _pytree as tree
 from kshot.engine.capture import Captured
 from kshot.engine.mapped import Slopes, add_mean, slopes_of
 from kshot.engine.recompute import recomputes
-from kshot.engine.sharing import in_threads
+from kshot.engine.sharing import in_threads, single_thread
 from kshot.engine.side_effects import LossOf, check_order_is_free
 from kshot.engine.stacking import stacks
 from kshot.engine.tracing import Run, trace
@@ -84,7 +84,11 @@ def by_graph(
 
     threads, most = torch.get_num_threads(), _fitting(values, tasks[0])
     parts = _parts(tasks, min(chunk or most, most), threads)
-    found = in_threads(sums, parts, threads) if min(threads, len(parts)) > 1 else list(map(sums, parts))
+    if min(threads, len(parts)) > 1:
+        found = in_threads(sums, parts, threads)
+    else:
+        with single_thread():
+            found = [sums(part) for part in parts]
     return add_mean(parameters, [one for part in found for one in part], len(tasks))
 
 
