@@ -19,7 +19,7 @@ p{margin:.35rem 0 .9rem;max-width:68ch}
 .lead{font-size:1.08rem;color:var(--soft);margin-bottom:1.75rem}
 section{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:1.25rem 1.4rem;margin:0 0 1.1rem}
 .note,figcaption{color:var(--soft);font-size:.88rem}
-.wide{overflow-x:auto}.wide table:not(.confusion){min-width:30rem}
+.wide{overflow-x:auto}.wide table:not(.confusion){min-width:30rem}.wide table.slim{min-width:0}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.92rem}
 th{font-weight:600;color:var(--soft);text-align:left;font-size:.84rem}
 th,td{padding:.42rem .7rem .42rem 0;border-bottom:1px solid var(--line);vertical-align:top}
@@ -47,7 +47,7 @@ svg .dot{fill:var(--k)}
 svg.boxes{border-radius:8px}
 figure{margin:0}
 figure img,.thumb{image-rendering:pixelated;border-radius:6px;border:1px solid var(--line);background:#000;display:block}
-.evidence{display:grid;grid-template-columns:auto auto 1fr auto;gap:.4rem .8rem;align-items:center;font-size:.92rem}
+.evidence{display:grid;grid-template-columns:auto fit-content(60%) minmax(4rem,1fr) auto;gap:.4rem .8rem;align-items:center;font-size:.92rem}
 .evidence .track{height:.75rem;position:relative;border-left:1px solid var(--line)}
 .evidence .fill{position:absolute;top:0;bottom:0;left:0;border-radius:0 4px 4px 0;background:var(--good);width:calc(var(--share)*100%)}
 .evidence .against .fill{background:var(--bad)}
@@ -61,6 +61,9 @@ footer{color:var(--soft);font-size:.85rem;margin-top:1.5rem}
 th,td{padding-right:.55rem}.confusion td,.confusion th{min-width:1.75rem;height:1.75rem}}
 @media print{body{background:#fff}section{break-inside:avoid}}
 """
+
+
+_SLIM = 4
 
 
 def page(title: str, lead: str, sections: Sequence[str], footer: str = "") -> str:
@@ -113,7 +116,8 @@ def grid(
         return f' class="{" ".join(names)}"' if names else ""
 
     body = "".join(f"<tr{row_class(place)}>{cells('td', row)}</tr>" for place, row in enumerate(rows))
-    return f'<div class="wide"><table><thead><tr>{cells("th", head)}</tr></thead><tbody>{body}</tbody></table></div>'
+    slim = ' class="slim"' if len(head) <= _SLIM else ""  # few columns fit on a telephone
+    return f'<div class="wide"><table{slim}><thead><tr>{cells("th", head)}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def code(text: str) -> str:
