@@ -97,7 +97,7 @@ def steady(port: int, make: Callable[[int], bytes], rate: float, seconds: float)
     return outcome
 
 
-def adapt(folder: Path) -> None:
+def adapt(folder: Path, seconds: float) -> None:
     """P1."""
     alone = forward(EXAMPLES)
     texts = sentences(EXAMPLES * 100, seed=3)
@@ -107,7 +107,7 @@ def adapt(folder: Path) -> None:
         for n in range(0, len(texts), EXAMPLES)
     ]  # fmt: skip
     with tempfile.TemporaryDirectory(dir=folder) as own, server(Path(own)) as (port, _):
-        runs = [steady(port, lambda n: bodies[n % len(bodies)], 10, 15) for _ in range(REPEATS)]
+        runs = [steady(port, lambda n: bodies[n % len(bodies)], 10, seconds) for _ in range(REPEATS)]
     where = f"{SPEC}, {EXAMPLES} examples, durable, open loop at 10 a second"
     for share, name in ((0.5, "p50"), (0.99, "p99")):
         row(
@@ -122,19 +122,16 @@ def adapt(folder: Path) -> None:
 RATES = [100.0, 150.0, 200.0, 250.0, 300.0, 350.0, 400.0, 450.0, 500.0, 600.0, 700.0, 800.0]
 
 
-def predict(folder: Path) -> None:
-    """P2, and the knee of a plain service beside ours."""
+def predict(folder: Path, seconds: float, known: float | None) -> None:
+    """P2, and the knee of a plain service beside ours; at half of a `known` knee, where it was measured before."""
     alone = forward(1)
     with server(folder / "few") as (port, process):
         make = questions(shapes(10)["uniform"])
-        knee = load.knee(load.ramp(port, make, RATES, seconds=3))
+        knee = load.knee(load.ramp(port, make, RATES, seconds=3)) if known is None else known
         asyncio.run(load.drive(port, make, rate=10, seconds=1))
-        ours = [steady(port, make, knee / 2, 8) for _ in range(REPEATS)]
+        ours = [steady(port, make, knee / 2, seconds) for _ in range(REPEATS)]
         memory = load.resident(process.pid)
         waited = queue_seconds(port)
-    port = load.free_port()
-    with load.running([sys.executable, "-m", "benchmarks.serving.plain", str(port)], port):
-        other = load.knee(load.ramp(port, bare(), RATES, seconds=3))
     where = f"{SPEC}, 10 tasks uniform, open loop at {knee / 2:.0f} a second, half of the knee"
     extra = {
         "forward_ms": alone,
@@ -151,6 +148,11 @@ def predict(folder: Path) -> None:
             **extra,
         )
         row(f"predict, HTTP, {name}", where, [o.percentile(share) for o in ours], "ms")
+    if known is not None:
+        return
+    port = load.free_port()
+    with load.running([sys.executable, "-m", "benchmarks.serving.plain", str(port)], port):
+        other = load.knee(load.ramp(port, bare(), RATES, seconds=3))
     row("predict, HTTP, knee", f"{SPEC}, 10 tasks uniform", [knee], "per s")
     row("predict, HTTP, plain FastAPI service, knee", f"{SPEC}, one task", [other], "per s")
 
@@ -353,10 +355,14 @@ def main() -> None:
     parser.add_argument("what", choices=("adapt", "predict", "beside", "cliff", "mixed", "start"))
     parser.add_argument("--rate", type=float, default=100.0)
     parser.add_argument("--kind", action="append", choices=("identical", "uniform", "Zipf 1.1"))
+    parser.add_argument("--seconds", type=float, help="of each run of adapt (15) and predict (8)")
+    parser.add_argument("--knee", type=float, help="for predict: questions a second, as measured before")
     asked = parser.parse_args()
     load.many_files()
-    if asked.what in ("adapt", "predict"):
-        {"adapt": adapt, "predict": predict}[asked.what](asked.folder)
+    if asked.what == "adapt":
+        adapt(asked.folder, asked.seconds or 15)
+    elif asked.what == "predict":
+        predict(asked.folder, asked.seconds or 8, asked.knee)
     elif asked.what == "mixed":
         mixed()
     elif asked.what == "cliff":
