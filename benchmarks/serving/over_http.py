@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import random
 import signal
+import socket
 import statistics
 import sys
 import tempfile
@@ -318,7 +319,33 @@ def together(service: Any, tasks: list[str], inputs: list[Any], most: int, secon
     return done / (time.perf_counter() - begun)
 
 
-def start(folder: Path, rate: float) -> None:
+ODD = 1000
+"""Clients that open a connection and send nothing, or half of a body."""
+
+
+def odd(folder: Path, rate: float, note: str) -> None:
+    """F8: what others wait while a thousand clients sit idle or send half bodies, in turn with nobody there."""
+    halves = [b"", b"POST /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 900000\r\n\r\n{"]  # fmt: skip
+    alone, among = [], []
+    with server(folder / "few") as (port, process):
+        make = questions(shapes(10)["uniform"])
+        steady(port, make, rate, 2)
+        for _ in range(2 * REPEATS):
+            alone.append(steady(port, make, rate, 4))
+            sitting = [socket.create_connection(("127.0.0.1", port)) for _ in range(ODD)]
+            for n, one in enumerate(sitting):
+                one.sendall(halves[n % 2])
+            among.append(steady(port, make, rate, 4))
+            for one in sitting:
+                one.close()
+        memory = load.resident(process.pid)
+    where = f"{SPEC}, open loop at {rate:.0f} a second, {ODD} clients idle or with half a body{note}"
+    pairs = list(zip(among, alone, strict=True))
+    row("predict, HTTP, p99, ratio to nobody else there", where, [a.percentile(0.99) / b.percentile(0.99) for a, b in pairs], "x", resident_mb=memory)  # fmt: skip
+    row("predict, HTTP, wrong answers", where, [float(a.broken) for a in among], "")
+
+
+def start(folder: Path, rate: float, note: str) -> None:
     """P10."""
     ready, gone, resets, lost = [], [], [], []
     for _ in range(REPEATS):
@@ -339,8 +366,8 @@ def start(folder: Path, rate: float) -> None:
             stopper.join()
             resets.append(float(outcome.resets))
             lost.append(float(outcome.statuses.get(500, 0) + outcome.statuses.get(503, 0)))
-    where = f"SQLite, 100000 tasks, {rate:.0f} requests a second go on meanwhile"
-    row("from the command to ready, with importing torch", "SQLite, 100000 tasks", ready, "s")
+    where = f"SQLite, 100000 tasks, {rate:.0f} requests a second go on meanwhile{note}"
+    row("from the command to ready, with importing torch", f"SQLite, 100000 tasks{note}", ready, "s")
     row("from SIGTERM to the end of the process", where, gone, "s")
     row("connections reset while draining", where, resets, "")
     row("answers 5xx while draining", where, lost, "")
@@ -352,9 +379,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("what", choices=("adapt", "predict", "beside", "cliff", "mixed", "start"))
+    parser.add_argument("what", choices=("adapt", "predict", "beside", "cliff", "mixed", "odd", "start"))
     parser.add_argument("--rate", type=float, default=100.0)
     parser.add_argument("--kind", action="append", choices=("identical", "uniform", "Zipf 1.1"))
+    parser.add_argument("--note", default="", help="for odd and start: what else the machine did")
     parser.add_argument("--seconds", type=float, help="of each run of adapt (15) and predict (8)")
     parser.add_argument("--knee", type=float, help="for predict: questions a second, as measured before")
     asked = parser.parse_args()
@@ -367,8 +395,10 @@ def main() -> None:
         mixed()
     elif asked.what == "cliff":
         cliff(asked.folder, asked.rate, asked.kind or ["identical", "uniform", "Zipf 1.1"])
+    elif asked.what == "beside":
+        beside(asked.folder, asked.rate)
     else:
-        {"beside": beside, "start": start}[asked.what](asked.folder, asked.rate)
+        {"odd": odd, "start": start}[asked.what](asked.folder, asked.rate, asked.note and f", {asked.note}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import socket
@@ -22,7 +23,7 @@ _HEAD_BYTES = 64 * 1024
 _KEEP_ALIVE = 65
 _QUIET = 0.5
 _AFTER = 4
-_DOOR = 0.3
+_DOOR = 1.0
 
 
 def serve(app: App, host: str, port: int) -> None:
@@ -80,10 +81,32 @@ class Draining(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the door first, and let those in it ask: a connection that is dropped with a request on its way is
         reset."""  # fmt: skip
-        for listener in self.servers:
-            listener.close()
+        await self._last()
         await asyncio.sleep(_DOOR)
         await super().shutdown(sockets)
+
+    async def _last(self) -> None:
+        """Close the door behind those whom the system has let in, though nobody has received them: closing a listening
+        socket resets them. On a busy machine there are some."""
+        doors = [held.dup() for listener in self.servers for held in listener.sockets]
+        for listener in self.servers:
+            listener.close()
+        late: list[socket.socket] = []
+        for door in doors:
+            door.setblocking(False)
+            with contextlib.suppress(OSError):  # BlockingIOError: that was the last
+                while True:
+                    late.append(door.accept()[0])
+            door.close()
+        for one in late:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, one)
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = kind(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
 
 
 class Watched(HttpToolsProtocol):
