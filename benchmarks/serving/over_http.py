@@ -5,6 +5,7 @@ python -m benchmarks.serving.over_http FOLDER predict    up to the knee, then at
 python -m benchmarks.serving.over_http FOLDER beside     beside a plain FastAPI service with the same encoder and head
 python -m benchmarks.serving.over_http FOLDER cliff      identical, uniform and Zipf traffic over stored tasks
 python -m benchmarks.serving.over_http FOLDER mixed      requests of different tasks together against one by one
+python -m benchmarks.serving.over_http FOLDER odd        a thousand clients that send nothing, or half of a body
 python -m benchmarks.serving.over_http FOLDER start      from the command to ready, and from SIGTERM under load to gone
 
 FOLDER/few, FOLDER/thousand and FOLDER/many are filled by benchmarks.serving.fill with 10, 1,000 and 100,000 tasks.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
 import signal
 import socket
@@ -324,7 +326,9 @@ ODD = 1000
 
 
 def odd(folder: Path, rate: float, note: str) -> None:
-    """F8: what others wait while a thousand clients sit idle or send half bodies, in turn with nobody there."""
+    """F8: what others wait while a thousand clients sit there, idle or with half a body, in turn with nobody there. They
+    are let sit for longer than a server does that was not told to."""
+    os.environ["KSHOT_SILENCE_SECONDS"] = "120"
     halves = [b"", b"POST /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 900000\r\n\r\n{"]  # fmt: skip
     alone, among = [], []
     with server(folder / "few") as (port, process):
@@ -335,6 +339,7 @@ def odd(folder: Path, rate: float, note: str) -> None:
             sitting = [socket.create_connection(("127.0.0.1", port)) for _ in range(ODD)]
             for n, one in enumerate(sitting):
                 one.sendall(halves[n % 2])
+            time.sleep(5)
             among.append(steady(port, make, rate, 4))
             for one in sitting:
                 one.close()
