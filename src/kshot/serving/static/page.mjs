@@ -254,7 +254,10 @@ async function start() {
   await guard(async () => {
     bases = (await ask("GET", "/v1/bases")).bases.filter((one) => one.answers.includes("classes"));
     if (!bases.length) throw new Error("This server has no base that answers with classes. Start it with: kshot serve --base glyphs");
-    $("base").replaceChildren(...bases.map((one) => make("option", { value: one.name, text: one.name })));
+    // a newcomer does not know what a base called "glyphs" takes
+    const takes = { image: "pictures", text: "texts", vector: "rows of numbers" };
+    const told = (one) => (takes[one.modality] && takes[one.modality] !== one.name ? `${one.name} (${takes[one.modality]})` : one.name);
+    $("base").replaceChildren(...bases.map((one) => make("option", { value: one.name, text: told(one) })));
     $("base").closest("label").hidden = bases.length < 2;
     keyed ||= Boolean(key.get());
     $("key").hidden = !keyed;
