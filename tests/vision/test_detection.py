@@ -27,7 +27,7 @@ from kshot.vision import (
     write_coco,
     write_voc,
 )
-from kshot.vision.detection import untrained
+from kshot.vision.detection import closer, untrained
 
 
 def glyphs(classes: int = 8, drawings: int = 4) -> Tensor:
@@ -173,6 +173,30 @@ def test_triples_are_added_as_they_are_adapted_to(learner: Detector) -> None:
     more = task.add([(picture, [(20, 20, 30, 30)], ["b"])])
     assert more.space.labels == ("a", "b")
     assert len(more) == 2
+
+
+@pytest.mark.parametrize("by_parts", [False, True])
+def test_a_task_grows_is_checked_and_forgets(learner: Detector, tmp_path: Path, by_parts: bool) -> None:
+    """Both ways to name: growing equals adapting afresh, golden checks hold or not, what is forgotten is not in the file."""
+    drawing, base = drawn(3), closer(learner) if by_parts else learner
+    assert drawing.support is not None
+    assert drawing.query is not None
+    pictures, targets, asked = list(drawing.support.inputs), drawing.support.targets, drawing.query.inputs
+    whole = base.adapt(pictures, targets)
+    task = base.adapt(pictures[:-1], targets[:-1]).add(pictures[-1:], targets[-1:])
+    outputs = [one.outputs(one.embed(asked)) for one in (task, whole, task.remove(task.ids[-1]))]
+    assert torch.allclose(outputs[0].scores, outputs[1].scores, atol=1e-4)
+    assert len(task.explain(asked[:1]).evidence) == len(pictures)
+    assert task.self_estimate().judged == len(pictures)
+    assert all(suspect.piece for suspect in task.suspect_labels())
+    gone = task.forget(task.ids[-1])
+    assert torch.allclose(outputs[2].scores, gone.outputs(gone.embed(asked)).scores, atol=1e-4)
+    nothing = torch.zeros(1, 1, 48, 48)
+    assert task.with_golden(nothing, [[]]).check().passed
+    assert not task.with_golden(nothing, [[(1, 1, 20, 20, task.space.labels[0])]]).check().passed
+    bytes_of = pictures[-1].numpy().tobytes()
+    files = [one.save(tmp_path / f"{n}.kshot", include_base=True) for n, one in enumerate((task, gone))]
+    assert [bytes_of in file.read_bytes() for file in files] == [True, False]
 
 
 def test_boxes_that_can_be(learner: Detector) -> None:
