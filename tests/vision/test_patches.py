@@ -16,8 +16,9 @@ from kshot.seeds import generator
 from kshot.vision import Crops, Detector, tune
 from kshot.vision.by_parts import by_parts
 from kshot.vision.detection import closer, plainer, untrained
+from kshot.vision.held_out import surely_more
 from kshot.vision.patches import BINS, GRID, Patches, edge_planes, turned
-from kshot.vision.tune import _Clock, _Run, _surely_more
+from kshot.vision.tune import _Clock, _Run
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "contracts"))
 
@@ -173,6 +174,6 @@ def test_a_better_way_to_name_is_better_by_more_than_chance() -> None:
     good, bad = torch.ones(6, dtype=torch.bool), torch.zeros(6, dtype=torch.bool)
     one = bad.clone()
     one[0] = True
-    assert _surely_more(good, bad)
-    assert not _surely_more(good, good)
-    assert not _surely_more(one, bad)
+    assert surely_more(good, bad)
+    assert not surely_more(good, good)
+    assert not surely_more(one, bad)

@@ -22,15 +22,15 @@ from kshot.encoders.sizes import whole
 from kshot.errors import SettingError, UnsupportedError
 from kshot.learners import Adapted
 from kshot.learners.given import embed_read
-from kshot.learners.learner import Embedded, Learner, evaluating
+from kshot.learners.learner import Embedded, Learner
 from kshot.seeds import generator
 from kshot.tasks.examples import take
 from kshot.tasks.spaces import Boxes
-from kshot.vision.average_precision import average_precision
 from kshot.vision.by_parts import ByParts, by_parts, looking_closer
 from kshot.vision.centres import Centres
 from kshot.vision.crops import Crops
 from kshot.vision.detection import Detector, plainer
+from kshot.vision.held_out import finding, naming, surely_more
 from kshot.vision.picture_maps import MapEncoder
 
 _TRIAL = 0.7
@@ -257,12 +257,12 @@ class _Run:
         for learner, embedded in ((self.before.learner, self.before.embedded), (self.learner, new)):
             small = self._taught(cast(Detector, learner), embedded, rest)
             items = [embedded[place] for place in held]
-            finding, (chances, hits) = _finding(small, items, rows), _naming(small, items, rows)
-            merits.append((finding, float(chances.mean())))
+            found, (chances, hits) = finding(small, items, rows), naming(small, items, rows)
+            merits.append((found, float(chances.mean())))
         (first, before), (second, after) = merits
-        found = by_parts(self.learner, self.before.inputs, self.rows)
-        if found is not None and _surely_more(found.hits(held), hits):
-            self.parts, after = found, float(found.probabilities(held).mean())
+        parts = by_parts(self.learner, self.before.inputs, self.rows)
+        if parts is not None and surely_more(parts.hits(held), hits):
+            self.parts, after = parts, float(parts.probabilities(held).mean())
         return first * before, second * after
 
     def _steady(self, places: Sequence[int]) -> None:
@@ -358,34 +358,6 @@ class _Run:
         keep = torch.isin(goal, torch.cat([state["present"] + 1, goal.new_zeros(1)]))
         names = self.learner.names(state, vectors[keep], self.before.space)
         return F.nll_loss(names, goal[keep], reduction="sum"), int(keep.sum())
-
-
-def _finding(task: Adapted, items: list[Tensor], rows: list[Tensor]) -> float:
-    """AP50 of boxes whatever their label. Of the few boxes held out every one counts, where the usual mean of AP50 over
-    labels is mostly noise."""
-    found = task.space.decode(task.outputs(items), least=0.01).boxes
-    gold = [[(*row[:4], "any") for row in own[own[:, 4] >= 0].tolist()] for own in rows]
-    return average_precision([[(*box[:4], "any", *box[5:]) for box in own] for own in found], gold).ap
-
-
-def _naming(task: Adapted, items: list[Tensor], rows: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Of each marked box: the probability of its right name among the names, and whether that is the likeliest."""
-    learner = cast(Detector, task.solver)
-    marked = [own[own[:, 4] >= 0] for own in rows]
-    right = torch.cat(marked)[:, 4].long()
-    with torch.no_grad(), evaluating(learner):
-        looks = torch.cat(learner.localiser.vectors_of(items, marked))
-        names = learner.names(task.state, looks, task.space)[:, 1:].softmax(1)
-    return names.gather(1, right[:, None])[:, 0], names.argmax(1) == right
-
-
-def _surely_more(one: Tensor, other: Tensor) -> bool:
-    """Whether one way names more of the same boxes right than another, by more than chance makes it (the statistic of
-    McNemar 1947 above 1)."""
-    if len(one) != len(other):
-        return False
-    gained, lost = int((one & ~other).sum()), int((other & ~one).sum())
-    return gained - lost > math.sqrt(gained + lost)
 
 
 def _scaled(rows: Tensor, item: Tensor, picture: Tensor) -> Tensor:
