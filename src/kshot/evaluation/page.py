@@ -44,7 +44,7 @@ svg .dot{fill:var(--k)}
 .pictures{display:flex;flex-wrap:wrap;gap:.8rem;margin:.5rem 0 .25rem}
 .sheet{display:grid;align-items:start;grid-template-columns:repeat(auto-fill,minmax(min(100%,20rem),1fr));gap:.8rem;margin:.6rem 0}
 .sheet svg{max-width:none!important}
-svg.boxes{border-radius:8px}
+svg.boxes{border-radius:8px}section>svg.boxes{margin-bottom:.6rem}
 figure{margin:0}
 figure img,.thumb{image-rendering:pixelated;border-radius:6px;border:1px solid var(--line);background:#000;display:block}
 .evidence{display:grid;grid-template-columns:auto fit-content(60%) minmax(4rem,1fr) auto;gap:.4rem .8rem;align-items:center;font-size:.92rem}

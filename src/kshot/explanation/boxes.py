@@ -13,8 +13,9 @@ from kshot.explanation.pictures import png, small
 
 _KINDS = (0, 1, 2, 3, 5, 6)
 """Colours of a page that labels have, in turn; number 4 is for what is unknown."""
-_LARGE, _SMALL, _MANY = 30, 42, 12
-"""Of a picture's longer side what a letter is, where there are few boxes and where there are more than so many."""
+_LARGE, _SMALL, _MANY, _USUAL = 30, 42, 12, 480
+"""Of a picture's longer side what a letter is, where there are few boxes and where there are more than so many; of
+pictures that are shown in fewer than so many pixels, more."""
 
 
 def boxes_drawn(
@@ -38,7 +39,8 @@ def boxes_drawn(
     """
     height, width = image.shape[-2:]
     order = list(labels) or sorted({box[4] for box in boxes}, key=str)
-    text = max(width, height) / (_SMALL if len(boxes) > _MANY else _LARGE)
+    letters = (_SMALL if len(boxes) > _MANY else _LARGE) * min(1.0, most / _USUAL)
+    text = max(width, height) / letters
     kept = base64.b64encode(png(small(image, most))).decode()
     parts = [
         f'<image width="{width}" height="{height}" preserveAspectRatio="none" href="data:image/png;base64,{kept}"/>'
