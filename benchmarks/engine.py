@@ -229,7 +229,7 @@ class Bench:
             self.share_of_peak(case, times["kshot"], work)
 
     def timed(self, names: list[str]) -> dict[str, list[float]]:
-        """Seconds of a step, in rounds that take each in turn."""
+        """Seconds of a step, in rounds that take each library in turn for a tenth of a second or a step."""
         times: dict[str, list[float]] = {name: [] for name in names}
         for _ in range(self.rounds):
             for name in names:
