@@ -163,19 +163,14 @@ def test_lists_go_with_their_module() -> None:
     assert gone() is None
 
 
-def test_threads_share_many_tasks_and_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphs, "_LEAST", 2)
+def test_many_tasks_run_in_equal_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "_LEAST", 5)
     monkeypatch.setattr(graphs, "_NUMBERS", 100)
-    net, some, before = Net(), tasks(count=13), torch.get_num_threads()
-    alone = slopes(net, some, "vmap")
-    try:
-        torch.set_num_threads(2)
-        first, second = slopes(net, some, "graph"), slopes(net, some, "graph")
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-    assert torch.equal(first, second)
-    torch.testing.assert_close(first, alone)
+    net, some = Net(), tasks(count=13)
+    assert torch.equal(slopes(net, some, "graph"), slopes(net, some, "vmap", chunk=5))
+    assert [len(part) for part in graphs._parts(some, 5)] == [5, 5, 3]
+    assert [len(part) for part in graphs._parts(some, 12)] == [7, 6]
+    assert [len(part) for part in graphs._parts(some, 13)] == [13]
 
 
 @pytest.mark.parametrize(("executor", "like"), [("graph", "vmap"), ("threads", "loop")])

@@ -16,7 +16,6 @@ from torch.utils import _pytree as tree
 from kshot.engine.capture import Captured
 from kshot.engine.mapped import Slopes, add_mean, slopes_of
 from kshot.engine.recompute import recomputes
-from kshot.engine.sharing import in_threads, single_thread
 from kshot.engine.side_effects import LossOf, check_order_is_free
 from kshot.engine.stacking import stacks
 from kshot.engine.tracing import Run, trace
@@ -24,8 +23,8 @@ from kshot.engine.tracing import Run, trace
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-_NUMBERS = 2**19
-"""Numbers of parameters and inputs in a call: what passes through then stays in a core's own memory."""
+_NUMBERS = 2**20
+"""Numbers of parameters and inputs in a call: what passes through then stays in the cores' own memory."""
 _LEAST = 32
 """Tasks in a call, however large."""
 _GRAPHS = 16
@@ -61,7 +60,7 @@ _KEPT: weakref.WeakKeyDictionary[nn.Module, _Kept] = weakref.WeakKeyDictionary()
 def by_graph(
     module: nn.Module, loss: LossOf, tasks: Sequence[Any], chunk: int | None, key: Hashable
 ) -> Float[Tensor, ""]:
-    """As `by_vmap`, from a list of operations: as many tasks at once as a core's own memory holds, `chunk` at most.
+    """As `by_vmap`, from a list of operations: as many tasks at once as cores' own memory holds, `chunk` at most.
 
     Args:
         key: what else decides the loss: a list is used again where key, shapes and modes of the module are the same.
@@ -79,17 +78,12 @@ def by_graph(
     state = (key, _modes(module, parameters), _layouts(values.values()))
     slopes = partial(slopes_of, module, loss)
 
-    def sums(some: Sequence[Any]) -> list[_Sums]:
-        return [_sums(slopes, values, stacked, state, module) for stacked in stacks(some, len(some))]
-
-    threads, most = torch.get_num_threads(), _fitting(values, tasks[0])
-    parts = _parts(tasks, min(chunk or most, most), threads)
-    if min(threads, len(parts)) > 1:
-        found = in_threads(sums, parts, threads)
-    else:
-        with single_thread():
-            found = [sums(part) for part in parts]
-    return add_mean(parameters, [one for part in found for one in part], len(tasks))
+    most = _fitting(values, tasks[0])
+    parts = _parts(tasks, min(chunk or most, most))
+    found = [
+        _sums(slopes, values, stacked, state, module) for part in parts for stacked in stacks(part, len(part))
+    ]
+    return add_mean(parameters, found, len(tasks))
 
 
 def _sums(
@@ -138,12 +132,9 @@ def _no_cast(device: str) -> AbstractContextManager[Any]:
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
-def _parts(tasks: Sequence[Any], size: int, threads: int) -> list[Sequence[Any]]:
-    """Equal parts of at most `size`; where there are several, as many for every thread."""
-    count = -(-len(tasks) // max(size, 1))
-    if count > 1:
-        count = min(-(-count // threads) * threads, len(tasks))
-    each = -(-len(tasks) // count)
+def _parts(tasks: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    """Equal parts of at most `size`."""
+    each = -(-len(tasks) // -(-len(tasks) // max(size, 1)))
     return [tasks[start : start + each] for start in range(0, len(tasks), each)]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from contextvars import copy_context
 from typing import TypeVar
 
@@ -29,17 +29,10 @@ def in_threads(work: Callable[[Part], Result], parts: Iterable[Part], count: int
                 stack.enter_context(torch.autocast(device, kind))
             return work(part)
 
-    with single_thread(), ThreadPoolExecutor(count) as pool:
-        waiting = [pool.submit(copy_context().run, one, part) for part in parts]
-        return [one.result() for one in waiting]
-
-
-@contextmanager
-def single_thread() -> Iterator[None]:
-    """Small operations on one core: to wake another one costs more than it does."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
-        yield
+        with ThreadPoolExecutor(count) as pool:
+            waiting = [pool.submit(copy_context().run, one, part) for part in parts]
+            return [one.result() for one in waiting]
     finally:
         torch.set_num_threads(before)
