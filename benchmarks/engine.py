@@ -204,8 +204,9 @@ class Bench:
         names, gradients, reason, work = self.against(case), {}, "", {}
         for name in list(names):
             try:
-                worker = self.workers.setdefault(name, Worker(name, self.threads, self.device))
-                answer = worker.ask(case=case.facts)
+                if name not in self.workers:
+                    self.workers[name] = Worker(name, self.threads, self.device)
+                answer = self.workers[name].ask(case=case.facts)
             except RuntimeError as cause:
                 self.workers.pop(name).close()
                 self.say(case, f"{name} cannot run it ({cause})", True)
