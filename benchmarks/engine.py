@@ -204,9 +204,7 @@ class Bench:
         names, gradients, reason, work = self.against(case), {}, "", {}
         for name in list(names):
             try:
-                if name not in self.workers:
-                    self.workers[name] = Worker(name, self.threads, self.device)
-                answer = self.workers[name].ask(case=case.facts)
+                answer = self.worker(name).ask(case=case.facts)
             except RuntimeError as cause:
                 self.workers.pop(name).close()
                 self.say(case, f"{name} cannot run it ({cause})", True)
@@ -228,6 +226,12 @@ class Bench:
             self.tell(case, name, times, reason)
         if "peak" in work:
             self.share_of_peak(case, times["kshot"], work)
+
+    def worker(self, name: str) -> Worker:
+        """The process of a library, started when it is first asked."""
+        if name not in self.workers:
+            self.workers[name] = Worker(name, self.threads, self.device)
+        return self.workers[name]
 
     def timed(self, names: list[str]) -> dict[str, list[float]]:
         """Seconds of a step, in rounds that take each library in turn for a tenth of a second or a step."""
