@@ -4,7 +4,7 @@ from kshot.engine.adjoint import descend_weighted
 from kshot.engine.calibration import Choice, choose
 from kshot.engine.calls import call
 from kshot.engine.executors import EXECUTORS, FallbackWarning, accumulate
-from kshot.engine.inner import descend, same_gradient
+from kshot.engine.inner import descend, gradient_nodes, own_values, same_gradient
 from kshot.engine.layouts import lay_out
 from kshot.engine.rates import Rates, rates, rows_like
 from kshot.engine.recompute import recomputing
@@ -19,7 +19,9 @@ __all__ = [
     "choose",
     "descend",
     "descend_weighted",
+    "gradient_nodes",
     "lay_out",
+    "own_values",
     "rates",
     "recomputing",
     "rows_like",

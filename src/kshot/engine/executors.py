@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as tree
 
 from kshot.engine.graphs import by_graph
+from kshot.engine.inner import gradient_nodes
 from kshot.engine.layouts import laid_out, lay_out
 from kshot.engine.mapped import by_vmap
 from kshot.engine.sharing import in_threads
@@ -119,7 +120,9 @@ def by_threads(module: nn.Module, loss: LossOf, tasks: Sequence[Any]) -> Float[T
             values.append(value.detach())
         return sums, torch.stack(values).sum()
 
+    nodes = gradient_nodes(parameters)
     shares = in_threads(share, range(count), count)
+    del nodes
     for sums, _ in shares:
         for p, own in zip(parameters, sums, strict=True):
             p.grad = _added(p.grad, own)

@@ -7,9 +7,9 @@ MAML); 0 cuts the tie to the start (Reptile, fine-tuning).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -85,6 +85,24 @@ def _slopes(
             value, list(own.values()), create_graph=again, allow_unused=True, materialize_grads=True
         )
     return dict(zip(own, found, strict=True)), value.detach()
+
+
+def own_values(parameters: Tensors) -> Tensors:
+    """The parameters, apart from the module's where no gradient by them is asked for.
+
+    An inner step takes gradients also then, by what moves. What stands still must not take part: that would be work for
+    nothing, and threads that adapt one learner could meet as `gradient_nodes` says.
+    """
+    return parameters if torch.is_grad_enabled() else {name: p.detach() for name, p in parameters.items()}
+
+
+def gradient_nodes(parameters: Iterable[Tensor]) -> list[Any]:
+    """What gathers the gradients of leaves; keep it while threads share them.
+
+    torch (2.14) makes such a node when a gradient is first wanted, and holds the leaf's lock while it waits for Python's; a
+    thread that has Python's and wants the leaf's then waits for ever. A node that is there is not made.
+    """
+    return [torch.autograd.graph.get_gradient_edge(p) for p in parameters if p.requires_grad]
 
 
 def same_gradient(parameters: Tensors, pull: Tensors, shown: Float[Tensor, ""]) -> Float[Tensor, ""]:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from kshot.adaptation import Subset, norm_parameters, subset
 from kshot.encoders import Encoder
-from kshot.engine import call, descend, rates
+from kshot.engine import call, descend, gradient_nodes, own_values, rates
 from kshot.errors import SettingError
 from kshot.heads import HEADS, Head
 from kshot.learners.closed_form import ClosedForm
@@ -117,7 +117,9 @@ class Adapter(Learner):
             return _support_loss(self.head, features, support.targets, size, several)
 
         start = self.subset.initial(parameters, self.norms)
+        nodes = gradient_nodes(self.head.parameters())  # the head's own take part in each step
         moving = descend(loss, start, steps=self.steps, rates=self.rates, order=0)[0]
+        del nodes
         features = self._features(self.subset.apply(parameters, moving), support.inputs)
         return {"moving": moving, "head": self.head.solve(features, support.targets, size)}
 
@@ -130,7 +132,7 @@ class Adapter(Learner):
         return Movement(before, self.subset.apply(before, state["moving"]), state["moving"])
 
     def _start(self) -> dict[str, Tensor]:
-        return {_BODY + name: p for name, p in self.encoder.named_parameters()}
+        return own_values({_BODY + name: p for name, p in self.encoder.named_parameters()})
 
     def _features(self, parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
         own = {name.removeprefix(_BODY): p for name, p in parameters.items() if name.startswith(_BODY)}

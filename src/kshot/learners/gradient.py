@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from kshot.adaptation import Subset, norm_parameters, subset
 from kshot.encoders import BatchNorm2d, Encoder, normalising
-from kshot.engine import call, descend, descend_weighted, rates, rows_like, same_gradient
+from kshot.engine import call, descend, descend_weighted, own_values, rates, rows_like, same_gradient
 from kshot.errors import DataError, SettingError
 from kshot.learners.learner import Learner, Movement
 from kshot.tasks import Examples, Task
@@ -199,7 +199,7 @@ class GradientLearner(Learner):
         weight = rows_like(self.head.weight, self.head.weight.new_empty(size, 0))
         bias = rows_like(self.head.bias, self.head.bias.new_empty(size))
         body = {_BODY + name: p for name, p in self.encoder.named_parameters()}
-        return {**body, "head.weight": weight, "head.bias": bias}
+        return own_values({**body, "head.weight": weight, "head.bias": bias})
 
     def _forward(
         self,
