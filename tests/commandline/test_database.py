@@ -11,6 +11,7 @@ import kshot
 from commands import call, figures
 from kshot.serving.service import Service
 from kshot.serving.store import Store
+from kshot.serving.upgrading import REVISION
 
 OLD = Path(__file__).parent.parent / "serving" / "assets" / "revision1.db"
 TEXTS = [{"input": f"{word} my card {n}", "label": word} for word in ("order", "cancel") for n in range(3)]
@@ -28,7 +29,7 @@ def test_upgrade_says_what_it_did(tmp_path: Path) -> None:
     shutil.copy(OLD, tmp_path / "kshot.db")
     refused = call("db", "sweep", "--data-dir", tmp_path, code=2)
     assert "kshot db upgrade" in refused.output
-    assert "0001 -> 0004" in call("db", "upgrade", "--data-dir", tmp_path).output
+    assert f"0001 -> {REVISION}" in call("db", "upgrade", "--data-dir", tmp_path).output
     assert "already" in call("db", "upgrade", "--data-dir", tmp_path).output
     assert "2 models read, 0 faults" in call("db", "check", "--data-dir", tmp_path).output
 
