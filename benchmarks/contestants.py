@@ -204,6 +204,38 @@ class Higher(Contestant):
                 (self.judge(net(xq), yq) / len(self.tasks)).backward()
 
 
+class TorchOpt(Contestant):
+    """As its examples write MAML: a differentiable optimizer moves the network, which is put back after each task."""
+
+    def accumulate(self) -> None:
+        import torchopt
+
+        inner = torchopt.MetaSGD(self.model, lr=self.rate)
+        start = torchopt.extract_state_dict(self.model, by="reference")
+        state = torchopt.extract_state_dict(inner, by="reference")
+        for xs, ys, xq, yq in self.tasks:
+            for _ in range(self.case["steps"]):
+                inner.step(self.judge(self.model(xs), ys))
+            (self.judge(self.model(xq), yq) / len(self.tasks)).backward()
+            torchopt.recover_state_dict(self.model, start)
+            torchopt.recover_state_dict(inner, state)
+
+
+class EasyFSL(Contestant):
+    """Its PrototypicalNetworks in a training loop as its documentation writes it."""
+
+    def made(self, net: nn.Module) -> nn.Module:
+        from easyfsl.methods import PrototypicalNetworks
+
+        assert isinstance(net, Conv4)
+        return PrototypicalNetworks(nn.Sequential(net.body, nn.Flatten()))
+
+    def accumulate(self) -> None:
+        for xs, ys, xq, yq in self.tasks:
+            self.model.process_support_set(xs, ys)
+            (self.judge(self.model(xq), yq) / len(self.tasks)).backward()
+
+
 class Kshot(Contestant):
     """What `kshot.fit` does in an update, with the executor that it chooses."""
 
@@ -451,6 +483,8 @@ MAKERS: dict[str, Any] = {
     "kshot:graph": KshotGraph,
     "learn2learn": Learn2Learn,
     "higher": Higher,
+    "torchopt": TorchOpt,
+    "easyfsl": EasyFSL,
     "jax": Jax,
 }
 
