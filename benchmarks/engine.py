@@ -195,8 +195,8 @@ class Bench:
         print(f"{'SHORT' if bad else 'ok   '} {case.name}, {self.where}: {text}", flush=True)
 
     def against(self, case: Case) -> list[str]:
-        """Who runs a case; in a hurry without those that are only reported."""
-        left_out = (":as fit", ":bfloat16") if self.quick else ()
+        """Who runs a case; in a hurry without those that are only reported, or much like another."""
+        left_out = (":as fit", ":bfloat16", "torchopt", "easyfsl") if self.quick else ()
         peers = case.peers
         if self.device != "cpu":  # jax would need a build of its own, and a count of its own threads
             peers = ("kshot:graph", *(peer for peer in peers if peer != "jax"))
