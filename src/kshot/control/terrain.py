@@ -30,6 +30,21 @@ BESIDE = -1
 """Of a cell that a walk does not enter."""
 
 
+def ground(terrain: Any, kinds: int) -> np.ndarray:
+    """A map of terrain as an array.
+
+    Raises:
+        DataError: it has not two axes, or holds numbers that are no kinds.
+    """
+    found = np.asarray(terrain)
+    if not (found.ndim == 2 and found.size and np.isin(found, np.arange(kinds + 1)).all()):
+        raise DataError(
+            f"terrain of shape {found.shape} holds {np.unique(found)[:8].tolist()}; it has two axes, 0 for walls and "
+            f"1 to {kinds} for kinds of ground"
+        )
+    return found
+
+
 class TerrainEncoder(Encoder):
     """Maps of terrain with a goal, as they are: [n, kinds + 1, height, width].
 
@@ -79,13 +94,7 @@ class TerrainEncoder(Encoder):
         Raises:
             DataError: numbers that are no kinds, or a goal outside of the map or in a wall.
         """
-        kinds = np.asarray(terrain)
-        good = kinds.ndim == 2 and kinds.size and np.isin(kinds, np.arange(self.kinds + 1)).all()
-        if not good:
-            raise DataError(
-                f"terrain of shape {kinds.shape} holds {np.unique(kinds)[:8].tolist()}; it has two axes, 0 for walls and "
-                f"1 to {self.kinds} for kinds of ground"
-            )
+        kinds = ground(terrain, self.kinds)
         raw = torch.zeros(self.kinds + 1, *kinds.shape)
         for kind in range(self.kinds):
             raw[kind] = torch.as_tensor(kinds == kind + 1)

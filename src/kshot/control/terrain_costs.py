@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from kshot.control.grids import Grid
 from kshot.control.search import Route, search
-from kshot.control.terrain import TerrainEncoder, Walks, near, steps_taken
+from kshot.control.terrain import TerrainEncoder, Walks, ground, near, steps_taken
 from kshot.errors import DataError, UnsupportedError
 from kshot.learners import Adapted, Learner
 from kshot.tasks import Examples
@@ -178,14 +178,7 @@ class TerrainPlanner:
         Raises:
             DataError: numbers that are no kinds of ground.
         """
-        kinds = np.asarray(terrain)
-        count = len(self.costs)
-        if kinds.ndim != 2 or not np.isin(kinds, np.arange(count + 1)).all():
-            raise DataError(
-                f"terrain of shape {kinds.shape} holds {np.unique(kinds)[:8].tolist()}; it has two axes, 0 for walls and 1 to "
-                f"{count} for kinds of ground"
-            )
-        return Grid(np.array([np.inf, *self.costs])[kinds])
+        return Grid(np.array([np.inf, *self.costs])[ground(terrain, len(self.costs))])
 
     def plan(self, terrain: Any, start: Any, goal: Any) -> Route:
         """The cheapest way by the learned costs, found by A*; `path` is None where there is none.

@@ -33,8 +33,9 @@ BUDGET = 2.0
 """Seconds that a round may take: fewer tasks are measured where they are slow."""
 MARGIN = 1.05
 """So much faster than the plain loop must another be to be chosen."""
-MANY = 500
-"""Updates that earn back the seconds in which a list of operations is written."""
+MANY = 1000
+"""Updates that earn back the seconds in which a list of operations is written and checked: for 25 sinusoids it takes 3 s,
+and an update 1.2 ms in place of 3.8."""
 TOLERANCE = 1e-8
 """Of a meta-gradient in float64, relative to the loop's."""
 

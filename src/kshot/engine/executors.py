@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as tree
 
 from kshot.engine.graphs import by_graph
 from kshot.engine.inner import gradient_nodes
@@ -18,7 +17,7 @@ from kshot.engine.layouts import laid_out, lay_out
 from kshot.engine.mapped import by_vmap
 from kshot.engine.sharing import in_threads
 from kshot.engine.side_effects import LossOf, check_order_is_free
-from kshot.engine.stacking import alike
+from kshot.engine.stacking import alike, fitting
 from kshot.errors import SettingError
 
 if TYPE_CHECKING:
@@ -79,7 +78,8 @@ def accumulate(
                 return by_threads(module, loss, tasks)
             if kind == "graph":
                 return by_graph(module, loss, tasks, chunk, weakref.ref(loss) if key is None else key)
-            return by_vmap(module, loss, tasks, chunk or _chunk(module, tasks[0]))
+            # small networks wait for calls, not for arithmetic: as many tasks a call as memory lets
+            return by_vmap(module, loss, tasks, chunk or fitting(_NUMBERS, module.parameters(), tasks[0]))
         except (RuntimeError, ValueError) as cause:
             reason = str(cause).splitlines()[0]
             warnings.warn(
@@ -127,14 +127,6 @@ def by_threads(module: nn.Module, loss: LossOf, tasks: Sequence[Any]) -> Float[T
         for p, own in zip(parameters, sums, strict=True):
             p.grad = _added(p.grad, own)
     return torch.stack([value for _, value in shares]).sum()
-
-
-def _chunk(module: nn.Module, task: Any) -> int:
-    """Small networks wait for calls, not for arithmetic: as many tasks a call as memory lets."""
-    numbers: int = sum(p.numel() for p in module.parameters()) + sum(
-        t.numel() for t in tree.tree_leaves(task)
-    )
-    return max(32, _NUMBERS // max(numbers, 1))
 
 
 def _suits_vmap(module: nn.Module, tasks: Sequence[Any]) -> bool:

@@ -17,7 +17,7 @@ from kshot.engine.capture import Captured
 from kshot.engine.mapped import Slopes, add_mean, slopes_of
 from kshot.engine.recompute import recomputes
 from kshot.engine.side_effects import LossOf, check_order_is_free
-from kshot.engine.stacking import stacks
+from kshot.engine.stacking import fitting, stacks
 from kshot.engine.tracing import Run, trace
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 _NUMBERS = 2**20
 """Numbers of parameters and inputs in a call: what passes through then stays in the cores' own memory."""
-_LEAST = 32
-"""Tasks in a call, however large."""
 _GRAPHS = 16
 """Lists kept for a module; the oldest goes first."""
 _TOLERANCE = 1e-4
@@ -78,7 +76,7 @@ def by_graph(
     state = (key, _modes(module, parameters), _layouts(values.values()))
     slopes = partial(slopes_of, module, loss)
 
-    most = _fitting(values, tasks[0])
+    most = fitting(_NUMBERS, values.values(), tasks[0])
     parts = _parts(tasks, min(chunk or most, most))
     found = [
         _sums(slopes, values, stacked, state, module) for part in parts for stacked in stacks(part, len(part))
@@ -136,11 +134,6 @@ def _parts(tasks: Sequence[Any], size: int) -> list[Sequence[Any]]:
     """Equal parts of at most `size`."""
     each = -(-len(tasks) // -(-len(tasks) // max(size, 1)))
     return [tasks[start : start + each] for start in range(0, len(tasks), each)]
-
-
-def _fitting(values: dict[str, Tensor], task: Any) -> int:
-    numbers: int = sum(v.numel() for v in values.values()) + sum(t.numel() for t in tree.tree_leaves(task))
-    return max(_LEAST, _NUMBERS // max(numbers, 1))
 
 
 def _modes(module: nn.Module, parameters: dict[str, nn.Parameter]) -> Hashable:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as tree
+
+LEAST = 32
+"""Tasks in a call, however large."""
+
+
+def fitting(numbers: int, parameters: Iterable[Tensor], task: Any) -> int:
+    """How many tasks a call takes: as many as have so many numbers of parameters and inputs, and at least LEAST."""
+    each: int = sum(p.numel() for p in parameters) + sum(t.numel() for t in tree.tree_leaves(task))
+    return max(LEAST, numbers // max(each, 1))
 
 
 def alike(tasks: Sequence[Any]) -> bool:

@@ -31,7 +31,7 @@ _QUICK = (
     "add", "as_strided", "bmm", "cat", "clone", "div", "exp", "log", "mean", "mm", "mul", "neg", "ones_like", "pow", "relu",
     "rsqrt", "sigmoid", "sqrt", "sub", "sum", "t", "tanh", "transpose", "unsqueeze", "where", "zeros_like",
 )  # fmt: skip
-"""Operations that torch's own functions start in half the time of `torch.ops`."""
+"""Operations that torch's own functions start in two thirds of the time of `torch.ops`: an addition 1.7 in place of 2.4 us."""
 _TRACING = threading.Lock()
 """fx changes how modules are called while it looks on."""
 

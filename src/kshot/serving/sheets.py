@@ -7,7 +7,7 @@ import math
 import struct
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,6 @@ from torch import Tensor
 from kshot.serving.packing import numbers_to_text, text_to_numbers
 
 _HEAD = struct.Struct("<HHI")
-_SCAN = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 class Kept(NamedTuple):
@@ -63,17 +62,12 @@ def unpack_sheet(data: bytes) -> Sheet:
     first = _HEAD.size + told
     second = first + shapes
     third = second + space
-    version, base, numbers, golden, gauge = scanned(data[_HEAD.size : first].decode())
+    version, base, numbers, golden, gauge = json.loads(data[_HEAD.size : first])
     solved = _tensors(data[first:second], data[third:])
     kept = Kept(solved, None if gauge is None else (gauge[0], gauge[1]))
     return Sheet(
         version, base, data[second:third].decode(), text_to_numbers(numbers), text_to_numbers(golden), kept
     )
-
-
-def scanned(text: str) -> Any:
-    """JSON that was written by kshot itself and sealed, so that nothing stands before or behind it: at once to C."""
-    return _SCAN(text, 0)[0]
 
 
 def _tensors(shapes: bytes, values: bytes) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from kshot.learners.self_knowledge import Cell, Gauge
 from kshot.serving.deferred import Deferred
 from kshot.serving.faults import Busy, Conflict, NotFound, ServingError, StoreFull
 from kshot.serving.observing import Observed
-from kshot.serving.sheets import Kept, scanned
+from kshot.serving.sheets import Kept
 from kshot.serving.states import pack_state, size_of, unpack_state, worth_keeping
 from kshot.serving.store import Store, Stored
 from kshot.tasks import Examples
@@ -161,7 +162,7 @@ class Tasks:
         """A version as a value. Features or a state that are not kept are made again, and kept."""
         version = stored.version
         learner = self.own_base(stored)
-        space = space_from_json(scanned(version.space))
+        space = space_from_json(json.loads(version.space))
         inputs = self.inputs(tenant, stored)
         embedded = self.embedded(tenant, stored, inputs)
         ids = _names(version.numbers)
