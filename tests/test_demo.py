@@ -104,6 +104,7 @@ def test_the_printed_commands_work_as_printed(done: Done, monkeypatch: pytest.Mo
     assert "data:image/png" in (done.out / "why.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_same_seed_tells_the_same_story(done: Done, tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=100)
     again = run_demo(console, out=tmp_path, chosen=TINY, seed=3, progress=False)

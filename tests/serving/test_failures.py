@@ -99,7 +99,7 @@ def _killed(nursery: Nursery, pid: int, port: int, round_: int, after: float) ->
 
 
 def test_kill_9_while_8_clients_teach(nursery: Nursery, tmp_path: Path) -> None:
-    assert killed_at_random_moments(nursery, tmp_path, 8) > 0
+    assert killed_at_random_moments(nursery, tmp_path, 4) > 0
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -73,6 +74,16 @@ def living() -> int:
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
+@pytest.fixture
+def aside() -> Iterator[None]:
+    """What other tests left is not looked at, which takes seconds each time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("aside")
 @pytest.mark.parametrize("name", LEARNERS)
 def test_nothing_piles_up_over_evaluations(name: str) -> None:
     learner, tasks = LEARNERS[name](), source()
@@ -83,6 +94,7 @@ def test_nothing_piles_up_over_evaluations(name: str) -> None:
     assert living() == before
 
 
+@pytest.mark.usefixtures("aside")
 @pytest.mark.parametrize("name", LEARNERS)
 def test_nothing_piles_up_over_steps_and_validations(name: str) -> None:
     seen: list[int] = []
