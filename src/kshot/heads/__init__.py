@@ -1,7 +1,7 @@
 """Closed-form heads (mechanism A): exact, milliseconds, no gradient steps."""
 
 from kshot.heads.bayesian import BayesianLinearHead
-from kshot.heads.head import Head, squared_distances
+from kshot.heads.head import Before, Head, squared_distances
 from kshot.heads.kernel_ridge import KernelRidgeHead
 from kshot.heads.lda import LDAHead
 from kshot.heads.prototype import PrototypeHead
@@ -16,6 +16,7 @@ HEADS: dict[str, type[Head]] = {
 __all__ = [
     "HEADS",
     "BayesianLinearHead",
+    "Before",
     "Head",
     "KernelRidgeHead",
     "LDAHead",

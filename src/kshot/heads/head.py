@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,19 @@ from kshot.errors import UnsupportedError
 from kshot.heads.without_each import Resolved, WithoutEach
 
 State = dict[str, Tensor]
+
+
+class Before(NamedTuple):
+    """What was solved before, and where its examples are now.
+
+    Attributes:
+        state: as `Head.solve` gave it. targets: what it was solved for, class indices [k] or numbers [k, size].
+        rows: for each of n examples now, int64 [n], its place among the k before; -1: it is new.
+    """
+
+    state: Any
+    targets: Tensor
+    rows: Tensor
 
 
 class Head(nn.Module, ABC):
@@ -35,6 +48,17 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def respond(self, state: State, features: Tensor) -> Any:
         """Scores or numbers [m, size] (or a Gaussian) for query features [m, d]."""
+
+    def solve_after(self, before: Before, features: Tensor, targets: Tensor, size: int) -> State:
+        """As `solve`, within rounding, where some of these examples were solved before: what does not change is taken
+        from there. By default nothing is.
+        """
+        return self.solve(features, targets, size)
+
+    def respond_to_own(self, state: State, targets: Tensor) -> Any:
+        """As `respond` for the support itself, within rounding, out of the state and what it was solved for; None: the
+        state has too little for that."""
+        return None
 
     def kept(self, state: State, targets: Tensor) -> State:
         """What of a state, solved with these targets, is small and worth storing beside the features; empty: nothing.

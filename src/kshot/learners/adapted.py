@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from kshot.errors import DataError
+from kshot.heads import Before
 from kshot.learners import evidence
 from kshot.learners.given import each_class, embed_read, fresh_ids, like, plain, single, some, space_of
 from kshot.learners.golden import Golden, ask, golden, guarded
@@ -89,12 +91,14 @@ class Adapted:
         ids: tuple[str, ...],
         embedded: Embedded,
         scalars: Mapping[str, float] | None = None,
+        before: Before | None = None,
     ) -> Adapted:
-        """From inputs that were read, checked and embedded before, for who keeps embeddings beside them."""
+        """From inputs that were read, checked and embedded before, for who keeps embeddings beside them; `before` is
+        what was solved for some of them by the same base."""
         examples = Examples(embedded, like(embedded, space.encode(targets)))
         solver = learner if scalars is None else learner.with_scalars(scalars)
         with torch.no_grad(), evaluating(learner):
-            state = solver.solve(examples, space)
+            state = solver.solve_after(before, examples, space) if before else solver.solve(examples, space)
         return cls(learner, space, inputs, targets, ids, embedded, state, scalars=scalars)
 
     def remembering(self, gauge: Gauge | None, knowledge: Cell | None) -> Adapted:
@@ -148,7 +152,10 @@ class Adapted:
         calibrated."""
         if not isinstance(self.space, Classes) or not len(self.learner.self_knowledge):
             return None
-        return Gauge.of(self.outputs(self.embedded), like(self.embedded, self.space.encode(self.targets)))
+        examples = Examples(self.embedded, like(self.embedded, self.space.encode(self.targets)))
+        with torch.no_grad(), evaluating(self.learner):
+            own = self.solver.respond_to_own(self.state, examples, self.space)
+        return Gauge.of(own, examples.targets)
 
     @cached_property
     def knowledge(self) -> Cell | None:
@@ -313,9 +320,17 @@ class Adapted:
         space.encode(new)
         self.learner.check_examples(more.inputs, new)
         whole = Removed(self.inputs, self.targets, self.ids, self.embedded).join(more)
+        before = self._before([*range(len(self)), *([-1] * len(more))])
         return self.of_embedded(
-            self.learner, space, whole.inputs, whole.targets, whole.ids, whole.embedded, self.scalars
+            self.learner, space, whole.inputs, whole.targets, whole.ids, whole.embedded, self.scalars, before
         )
+
+    def _before(self, rows: Sequence[int]) -> Before | None:
+        """What this task solved, for the next one that has its examples at these rows; None where these are no tensors."""
+        targets = like(self.embedded, self.space.encode(self.targets))
+        if not isinstance(self.embedded, Tensor) or not isinstance(targets, Tensor):
+            return None
+        return Before(self.state, targets, torch.tensor(rows, device=targets.device))
 
     def remove(self, ids: str | Sequence[str], *, on_regression: str = "warn") -> Adapted:
         """A new task that never saw the examples of these ids; a class without examples goes.
@@ -431,8 +446,9 @@ class Adapted:
         keep = [place for place in range(len(self)) if place not in places]
         rest = Removed(self.inputs, self.targets, self.ids, self.embedded).take(keep)
         space = space_of(self.space, rest.targets)
+        before = self._before(keep)
         return self.of_embedded(
-            self.learner, space, rest.inputs, rest.targets, rest.ids, rest.embedded, self.scalars
+            self.learner, space, rest.inputs, rest.targets, rest.ids, rest.embedded, self.scalars, before
         )
 
     def at_scalars(self, scalars: Mapping[str, float] | None) -> Adapted:

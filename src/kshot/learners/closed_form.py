@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kshot.encoders import Encoder
 from kshot.errors import SettingError, TaskError
-from kshot.heads import HEADS, BayesianLinearHead, Head, WithoutEach
+from kshot.heads import HEADS, BayesianLinearHead, Before, Head, WithoutEach
 from kshot.learners.learner import Learner
 from kshot.tasks import Examples, Task
 from kshot.tasks.spaces import Classes, Gaussian, Numbers, OutputSpace
@@ -83,6 +83,13 @@ class ClosedForm(Learner):
 
     def solve(self, support: Examples, space: OutputSpace) -> dict[str, Tensor]:
         return self.head.solve(support.inputs, support.targets, space.size)
+
+    def solve_after(self, before: Before, support: Examples, space: OutputSpace) -> dict[str, Tensor]:
+        return self.head.solve_after(before, support.inputs, support.targets, space.size)
+
+    def respond_to_own(self, state: dict[str, Tensor], support: Examples, space: OutputSpace) -> Any:
+        found = self.head.respond_to_own(state, support.targets)
+        return super().respond_to_own(state, support, space) if found is None else found
 
     def kept(self, state: dict[str, Tensor], support: Examples) -> dict[str, Tensor]:
         return self.head.kept(state, support.targets)

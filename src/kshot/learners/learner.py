@@ -22,7 +22,7 @@ from kshot.tasks import Examples, InteractiveTask, Task
 from kshot.tasks.spaces import Classes, Numbers, OutputSpace
 
 if TYPE_CHECKING:
-    from kshot.heads import WithoutEach
+    from kshot.heads import Before, WithoutEach
     from kshot.learners.adapted import Adapted
 
 State = Any
@@ -94,6 +94,17 @@ class Learner(nn.Module, ABC):
     @abstractmethod
     def respond(self, state: State, inputs: Any, space: OutputSpace) -> Any:
         """Outputs for embedded inputs (`Embedded`), in the form the space's `loss` takes."""
+
+    def solve_after(self, before: Before, support: Examples, space: OutputSpace) -> State:
+        """As `solve`, where some of the examples were solved before (`before.rows`); whoever can saves work by it.
+
+        It must answer as `solve` does, within rounding. By default it is `solve`.
+        """
+        return self.solve(support, space)
+
+    def respond_to_own(self, state: State, support: Examples, space: OutputSpace) -> Any:
+        """As `respond` to the inputs of the support that the state was solved for, within rounding; by default `respond`."""
+        return self.respond(state, support.inputs, space)
 
     def kept(self, state: State, support: Examples) -> dict[str, Tensor]:
         """What of a state is small and worth storing beside the support's embeddings, as tensors of one type; empty:
