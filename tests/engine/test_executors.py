@@ -63,6 +63,30 @@ def test_every_executor_gives_the_loops_meta_gradient(executor: str) -> None:
     assert float((found[1] - expected[1]).norm() / expected[1].norm()) < 1e-10
 
 
+class Turned(nn.Module):
+    """Its weight is contracted over the middle, so autograd hands back its gradient in another memory layout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.arange(24.0).reshape(3, 4, 2).sin())
+
+    def loss(self, task: Tensor) -> Tensor:
+        return torch.tensordot(task, self.weight, dims=([-1], [1])).square().sum()
+
+
+@pytest.mark.parametrize("executor", [name for name in NAMED if ":" not in name])
+def test_a_fused_step_is_the_loops_step_whatever_the_layout_of_the_gradient(executor: str) -> None:
+    """PyTorch's fused AdamW on a CPU pairs numbers by their place in memory and does not look at strides."""
+    stepped = []
+    for way in ("loop", executor):
+        module, tasks = Turned(), list(torch.arange(32.0).reshape(4, 2, 4).cos())
+        with torch_threads(2 if way == "threads" else 1):
+            accumulate(module, module.loss, tasks, executor=way)
+        torch.optim.AdamW(module.parameters(), 0.1, fused=True).step()
+        stepped.append(module.weight.detach())
+    assert torch.allclose(*stepped, atol=1e-6)
+
+
 @pytest.mark.parametrize("executor", ["loop:channels_last", "threads:channels_first"])
 def test_finite_differences(executor: str) -> None:
     check_meta_gradient(conv(), IMAGES, executor=executor)

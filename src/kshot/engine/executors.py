@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kshot.engine.graphs import by_graph
 from kshot.engine.inner import gradient_nodes
 from kshot.engine.layouts import laid_out, lay_out
-from kshot.engine.mapped import by_vmap
+from kshot.engine.mapped import by_vmap, laid_as
 from kshot.engine.sharing import in_threads
 from kshot.engine.side_effects import LossOf, check_order_is_free
 from kshot.engine.stacking import alike, fitting
@@ -125,7 +125,7 @@ def by_threads(module: nn.Module, loss: LossOf, tasks: Sequence[Any]) -> Float[T
     del nodes
     for sums, _ in shares:
         for p, own in zip(parameters, sums, strict=True):
-            p.grad = _added(p.grad, own)
+            p.grad = _added(p.grad, None if own is None else laid_as(p, own))
     return torch.stack([value for _, value in shares]).sum()
 
 

@@ -52,9 +52,16 @@ def add_mean(
         total = parts[0][0][name].clone()
         for gradients, _ in parts[1:]:
             total += gradients[name]
-        p = parameters[name]
-        p.grad = total.div_(count) if p.grad is None else p.grad + total.div_(count)
+        p, found = parameters[name], laid_as(parameters[name], total.div_(count))
+        p.grad = found if p.grad is None else p.grad + found
     return torch.stack([loss for _, loss in parts]).sum() / count
+
+
+def laid_as(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """A gradient laid out in memory as its parameter is: fused optimisers read both in order, whatever their strides say."""
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
 
 
 def _inside(one: _OneLoss, values: dict[str, Tensor], stacked: Any) -> tuple[dict[str, Tensor], Tensor]:
