@@ -1,5 +1,6 @@
 # Two commands do all the set-up: make demo, make test.
 PYTHON ?= python3
+WORKERS ?= 2
 BIN := .venv/bin
 ifeq ($(OS),Windows_NT)
 BIN := .venv/Scripts
@@ -24,7 +25,7 @@ demo: .venv/.demo
 	$(BIN)/kshot demo $(if $(KSHOT_DATA),--data "$(KSHOT_DATA)")
 
 test: .venv/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 slow: .venv/.test
 	$(BIN)/python -m pytest -m slow --timeout=3600

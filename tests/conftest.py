@@ -20,7 +20,7 @@ from shapes import check_shapes
 
 check_shapes()  # before anything of kshot is imported
 
-_MISSING = pytest.StashKey[list[str]]()
+_NO_DATA = "no real data"
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -45,21 +45,18 @@ def real_data(request: pytest.FixtureRequest) -> Callable[[str], Path]:
         root = os.environ.get("KSHOT_DATA")
         folder = Path(root) / name if root else None
         if folder is None or not folder.is_dir():
-            request.config.stash[_MISSING].append(request.node.nodeid)
-            pytest.skip(f"no real data: KSHOT_DATA has no {name!r}")
+            pytest.skip(f"{_NO_DATA}: KSHOT_DATA has no {name!r}")
         return folder
 
     return find
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_MISSING] = []
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    missing = config.stash[_MISSING]
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Counted from the reports: they also come from the processes that `pytest -n` starts."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    missing = sum(_NO_DATA in str(report.longrepr) for report in skipped)
     if missing:
         terminalreporter.write_line(
-            f"NOTE: {len(missing)} tests were skipped because KSHOT_DATA does not hold their data; "
+            f"NOTE: {missing} tests were skipped because KSHOT_DATA does not hold their data; "
             "set KSHOT_DATA to the folder of the data sets"
         )
