@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 import kshot
@@ -40,12 +41,14 @@ def test_it_finds_new_things_on_drawn_scenes() -> None:
 FLOOR = 0.1
 
 
-def test_the_demo_without_data(tmp_path: Path) -> None:
+def test_the_demo_without_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kshot.demo.detect.TUNED", {False: 1.0})  # seconds
     told = Console(file=io.StringIO(), width=100)
     figures = run_detect(told, out=tmp_path, data=tmp_path / "nowhere")
     page = (tmp_path / "detect.html").read_text()
     assert page.count("<svg") >= 6
-    assert 0 <= figures["kshot"] <= 1
+    assert 0 <= figures["kshot"] == figures["drawn_things_tuned_ap50"] <= 1
+    assert figures["drawn_things_tune_seconds"] > 0
     assert json.loads((tmp_path / "pictures" / "taught" / "boxes.json").read_text())["annotations"]
     assert len(commands(tmp_path)) == 3
     assert isinstance(kshot.load(tmp_path / "drawn_things.kshot"), kshot.Adapted)
