@@ -7,9 +7,10 @@ parameters: they are meta-learned with the base and the user sets nothing.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ from kshot.errors import UnsupportedError
 from kshot.heads.without_each import Resolved, WithoutEach
 
 State = dict[str, Tensor]
+Arrays = Mapping[str, np.ndarray]
 
 
 class Before(NamedTuple):
@@ -60,14 +62,14 @@ class Head(nn.Module, ABC):
         state has too little for that."""
         return None
 
-    def kept(self, state: State, targets: Tensor) -> State:
+    def kept(self, state: State, targets: Tensor) -> Arrays:
         """What of a state, solved with these targets, is small and worth storing beside the features; empty: nothing.
 
-        Tensors of one type, with which `grown` makes a state that answers as the whole one does, within rounding.
+        Arrays in float32, with which `grown` makes a state that answers as the whole one does, within rounding.
         """
         return {}
 
-    def grown(self, kept: State, features: Tensor) -> State:
+    def grown(self, kept: Arrays, features: np.ndarray) -> Any:
         """A state for `respond` out of what was kept and the support's features [n, d], without solving."""
         raise UnsupportedError(f"a {self.kind} head keeps nothing of its state; solve it again")
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -91,11 +92,11 @@ class ClosedForm(Learner):
         found = self.head.respond_to_own(state, support.targets)
         return super().respond_to_own(state, support, space) if found is None else found
 
-    def kept(self, state: dict[str, Tensor], support: Examples) -> dict[str, Tensor]:
+    def kept(self, state: dict[str, Tensor], support: Examples) -> Mapping[str, np.ndarray]:
         return self.head.kept(state, support.targets)
 
-    def grown(self, kept: Mapping[str, Tensor], embedded: Tensor) -> dict[str, Tensor]:
-        return self.head.grown(dict(kept), embedded)
+    def grown(self, kept: Mapping[str, np.ndarray], embedded: np.ndarray) -> Any:
+        return self.head.grown(kept, embedded)
 
     def respond(self, state: dict[str, Tensor], inputs: Tensor, space: OutputSpace) -> Any:
         outputs = self.head.respond(state, inputs)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -106,14 +107,14 @@ class Learner(nn.Module, ABC):
         """As `respond` to the inputs of the support that the state was solved for, within rounding; by default `respond`."""
         return self.respond(state, support.inputs, space)
 
-    def kept(self, state: State, support: Examples) -> dict[str, Tensor]:
-        """What of a state is small and worth storing beside the support's embeddings, as tensors of one type; empty:
+    def kept(self, state: State, support: Examples) -> Mapping[str, np.ndarray]:
+        """What of a state is small and worth storing beside the support's embeddings, as arrays in float32; empty:
         nothing. `grown` makes a state of it that answers as the whole one does, within rounding.
         """
         return {}
 
-    def grown(self, kept: Mapping[str, Tensor], embedded: Embedded) -> State:
-        """A state for `respond` out of what was kept and the support's embeddings, without solving."""
+    def grown(self, kept: Mapping[str, np.ndarray], embedded: np.ndarray) -> State:
+        """A state for `respond` out of what was kept and the support's embeddings [n, ...], without solving."""
         raise UnsupportedError(f"{type(self).__name__} keeps nothing of its state; solve it again")
 
     def movement(self, state: State, space: OutputSpace) -> Movement | None:
@@ -306,7 +307,9 @@ _HELD: dict[nn.Module, list[int]] = {}
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Run in eval mode and put the mode of every part back, also when several threads do so at once."""
-    parts = list(module.modules())
+    parts = [module]
+    for part in parts:  # by hand, because `modules()` takes as long as a small task's whole answer
+        parts.extend(child for child in part._modules.values() if child is not None)
     with _LOCK:
         if not any(part.training or part in _HELD for part in parts):
             parts = []  # as a served base always is: there is nothing to put back

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from kshot.errors import DataError
 from kshot.learners import Adapted, Learner
 from kshot.serving import lessons
+from kshot.serving.answerer import Answerer
 from kshot.serving.faults import TooLarge
 from kshot.serving.inputs import decoded, label_of, sound
 from kshot.serving.room import Room, classes_of
@@ -31,7 +32,7 @@ class _Ready(NamedTuple):
     inputs: Sequence[Any]
     read: Any
     learner: Learner
-    task: tuple[Adapted, int] | Coming
+    task: tuple[Adapted | Answerer, int] | Coming
 
 
 class Answering(Room):

@@ -148,11 +148,15 @@ class Blobs:
         Args:
             data: what `beside` told of it; None: it is read.
         """
+        plain = self.plain_features(model, row, fingerprint, data)
+        return None if plain is None else packing.unpack_features(plain)
+
+    def plain_features(self, model: str, row: Any, fingerprint: str, data: Any = None) -> bytes | None:
+        """As `features_of`, still packed."""
         data = self._data(row) if data is None else data
         if data is None:
             return None
-        plain = self.unsealed(row.place, row.block_secret, data, "features", model, row.block, fingerprint)
-        return None if plain is None else packing.unpack_features(plain)
+        return self.unsealed(row.place, row.block_secret, data, "features", model, row.block, fingerprint)
 
     @staticmethod
     def unsealed(shelved: int | None, key: bytes, sealed: Any, *place: object) -> bytes | None:

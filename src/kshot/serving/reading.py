@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from sqlalchemy import Connection, Row, func, select
+from torch import Tensor
 
 from kshot.serving import packing
 from kshot.serving.blobs import Blobs
@@ -13,6 +15,7 @@ from kshot.serving.deferred import Deferred
 from kshot.serving.faults import Corrupt, NotFound
 from kshot.serving.packing import Block
 from kshot.serving.rows import (
+    ANSWER_QUERY,
     INPUTS_QUERY,
     MODEL_QUERY,
     MODELS_QUERY,
@@ -23,11 +26,12 @@ from kshot.serving.rows import (
     Stored,
     Version,
     about_of,
-    answer_of,
     joined_features,
     missing,
     on_base_query,
+    quick_queries,
     sheet_place,
+    told_answer,
     unseal_body,
     versions_query,
 )
@@ -36,12 +40,30 @@ from kshot.serving.sealing import unseal
 from kshot.serving.sheets import Sheet, unpack_sheet
 
 
+class OnSheet(NamedTuple):
+    """A version for who only answers. `slot` is that of the model's sealing key when it was read."""
+
+    slot: int
+    fingerprint: str
+    sheet: Sheet
+    features: np.ndarray
+
+
+class _Found(NamedTuple):
+    """A sheet, the row that names it, and what lies beside it of features, still sealed."""
+
+    row: Any
+    data: Any
+    sheet: Sheet
+
+
 class Reading(Blobs):
     """What a store tells. There is no method that reads a model without a tenant, but for who keeps house."""
 
     def answered(self, tenant: str, key: str, request: str) -> str | None:
         """What the first request with this key was answered; None: it is new. Raises KeyReused."""
-        return self.database.read(lambda connection: answer_of(connection, tenant, key, request))
+        found = self.database.rows(ANSWER_QUERY, {"tenant": tenant, "key": key})
+        return told_answer(found[0], tenant, key, request) if found else None
 
     def model(self, tenant: str, model: str) -> dict[str, Any]:
         """id, name, base, version, made. Raises NotFound."""
@@ -126,6 +148,18 @@ class Reading(Blobs):
         self.ahead(rows)
         return rows
 
+    def look_together(self, tenant: str, models: Sequence[str]) -> dict[str, list[Any]]:
+        """As `look`, for several models at once."""
+        found: dict[str, list[Any]] = {model: [] for model in models}
+        asked = {"tenant": tenant, **{f"m{place}": model for place, model in enumerate(found)}}
+        rows = self.database.rows(quick_queries(len(found)), asked)
+        self.ahead(rows)
+        for row in rows:
+            found[row.id].append(row)
+        for own in found.values():
+            own.sort(key=lambda row: int(row.block))
+        return found
+
     def quick(
         self, tenant: str, model: str, number: int | None = None, rows: list[Any] | None = None
     ) -> Stored:
@@ -136,39 +170,60 @@ class Reading(Blobs):
             rows: of `look`, where that was done before.
         """
         rows = self.look(tenant, model) if rows is None else rows
+        found = self._sheet(tenant, model, number, rows)
+        features = None if found is None else self._features(model, found, rows)
+        if found is None or features is None:
+            return self.version(tenant, model, number)
+        top, sheet = found.row, found.sheet
+        own, base, space, numbers, golden, kept = sheet
+        version = Version(model, own, base, top.fingerprint, space, numbers, golden)
+        labels = Deferred(len(numbers), lambda: list(self.version(tenant, model, own).labels))
+        return Stored(version, labels, features, None, kept, int(top.next), int(top.slot), bytes(top.secret))
+
+    def on_sheet(
+        self, tenant: str, model: str, number: int | None = None, rows: list[Any] | None = None
+    ) -> OnSheet | None:
+        """As `quick`, only what answering needs, with features in float32 [n, ...]; None: it is not kept."""
+        rows = self.look(tenant, model) if rows is None else rows
+        found = self._sheet(tenant, model, number, rows)
+        if found is None:
+            return None
+        row = found.row
+        plain = self.plain_features(model, row, row.fingerprint, found.data)
+        if plain is None:
+            return None
+        numbers, features = packing.read_features(plain)
+        if numbers != found.sheet.numbers:
+            whole = self._features(model, found, rows)
+            if whole is None:
+                return None
+            features = whole.float().numpy()
+        return OnSheet(row.slot, row.fingerprint, found.sheet, features)
+
+    def _sheet(self, tenant: str, model: str, number: int | None, rows: Sequence[Any]) -> _Found | None:
+        """The sheet of a version (None: the newest); None: there is none."""
         for row in reversed(rows):
             if row.sheet is None and row.sheet_place is None:
                 continue
-            beside = self.beside(row)
+            data, sealed = self.beside(row)
+            if sealed is None:
+                continue
             place = sheet_place(tenant, model, row.block, row.fingerprint)
-            if beside.sheet is None:
-                continue
-            plain = self.unsealed(row.sheet_place, row.secret, beside.sheet, *place)
-            if plain is None:
-                continue
-            sheet = unpack_sheet(plain)
-            if sheet.version == (row.version if number is None else number):
-                if (found := self._on_sheet(tenant, model, row, beside.data, rows, sheet)) is not None:
-                    return found
-                break
-        return self.version(tenant, model, number)
+            plain = self.unsealed(row.sheet_place, row.secret, sealed, *place)
+            sheet = None if plain is None else unpack_sheet(plain)
+            if sheet is not None and sheet.version == (row.version if number is None else number):
+                return _Found(row, data, sheet)
+        return None
 
-    def _on_sheet(
-        self, tenant: str, model: str, top: Any, data: Any, rows: Sequence[Any], sheet: Sheet
-    ) -> Stored | None:
-        """A version out of its sheet, which lies beside the features `data` of the row `top`; None: some are not kept."""
+    def _features(self, model: str, found: _Found, rows: Sequence[Any]) -> Tensor | None:
+        """Features of the examples of a sheet, float16 [n, ...]; None: some are not kept."""
+        top = found.row
         parts = [
-            self.features_of(model, row, top.fingerprint, data if row is top else None)
+            self.features_of(model, row, top.fingerprint, found.data if row is top else None)
             for row in rows
             if row.fingerprint == top.fingerprint
         ]
-        features = joined_features(sheet.numbers, [part for part in parts if part is not None])
-        if features is None:
-            return None
-        number, base, space, numbers, golden, kept = sheet
-        version = Version(model, number, base, top.fingerprint, space, numbers, golden)
-        labels = Deferred(len(numbers), lambda: list(self.version(tenant, model, number).labels))
-        return Stored(version, labels, features, None, kept, int(top.next), int(top.slot), bytes(top.secret))
+        return joined_features(found.sheet.numbers, [part for part in parts if part is not None])
 
     def _stored(self, tenant: str, rows: Sequence[Row[Any]], kept: Row[Any] | None) -> Stored:
         top = rows[0]

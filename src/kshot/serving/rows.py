@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
-from sqlalchemy import Connection, Row, Select, and_, bindparam, insert, select
+from sqlalchemy import Connection, Row, Select, and_, bindparam, func, insert, select, update
 from torch import Tensor
 
 from kshot.serving.faults import Corrupt, KeyReused, NotFound
@@ -67,10 +68,29 @@ class Draft(NamedTuple):
     sheet: bytes | None
 
 
+_NEW_SLOT = insert(SLOTS).returning(SLOTS.c.slot)
+# statements are made once: making one takes five times as long as running it
+NEW_MODEL, NEW_VERSION, NEW_EXAMPLES, NEW_FEATURES, NEW_STATE, NEW_ANSWER = map(
+    insert, (MODELS, VERSIONS, EXAMPLES, FEATURES, STATES, ANSWERS)
+)
+_AT: dict[str, Any] = {
+    name: bindparam(f"at_{name}") for name in ("model", "tenant", "version", "slot", "fingerprint", "block")
+}
+MOVE_MODEL = update(MODELS).where(
+    MODELS.c.id == _AT["model"], MODELS.c.tenant == _AT["tenant"], MODELS.c.version == _AT["version"],
+    MODELS.c.slot == _AT["slot"],
+)  # fmt: skip
+LAST_FEATURES = select(func.max(FEATURES.c.block)).where(
+    FEATURES.c.model == _AT["model"], FEATURES.c.fingerprint == _AT["fingerprint"]
+)
+PUT_SHEET = update(FEATURES).where(
+    FEATURES.c.model == _AT["model"], FEATURES.c.fingerprint == _AT["fingerprint"], FEATURES.c.block == _AT["block"]
+)  # fmt: skip
+
+
 def new_slot(connection: Connection, secret: bytes) -> int:
     """A place for a sealing key."""
-    query = insert(SLOTS).values(secret=secret).returning(SLOTS.c.slot)
-    return int(connection.execute(query).scalar_one())
+    return int(connection.execute(_NEW_SLOT, {"secret": secret}).scalar_one())
 
 
 def seal_body(secret: bytes, tenant: str, version: Version) -> bytes:
@@ -171,19 +191,27 @@ NEWEST_QUERY, VERSION_QUERY = (
 )
 
 
-QUICK_QUERY = (
+_QUICK = (
     select(
-        MODELS.c.base, MODELS.c.version, MODELS.c.next, MODELS.c.slot, _SECRET, FEATURES.c.block, FEATURES.c.fingerprint,
+        MODELS.c.id, MODELS.c.base, MODELS.c.version, MODELS.c.next, MODELS.c.slot, _SECRET, FEATURES.c.block, FEATURES.c.fingerprint,
         _BLOCK_SLOTS.c.secret.label("block_secret"), FEATURES.c.data, FEATURES.c.artifact.label("features_artifact"),
         FEATURES.c.sheet, FEATURES.c.place, FEATURES.c.length, FEATURES.c.sheet_place, FEATURES.c.sheet_length,
     )
     .join_from(MODELS, SLOTS, SLOTS.c.slot == MODELS.c.slot)
     .join(FEATURES, and_(FEATURES.c.model == MODELS.c.id, FEATURES.c.tenant == MODELS.c.tenant))
     .join(_BLOCK_SLOTS, _BLOCK_SLOTS.c.slot == FEATURES.c.slot)
-    .where(_OWN)
-    .order_by(FEATURES.c.block)
 )  # fmt: skip
 """A model with all its rows of features, where everything stands that answering needs: few pages are read."""
+QUICK_QUERY = _QUICK.where(_OWN).order_by(FEATURES.c.block)
+
+
+@cache
+def quick_queries(count: int) -> Select[Any]:
+    """As `QUICK_QUERY`, for so many models of a tenant, bound as m0, m1, ...; in no order."""
+    names: list[Any] = [bindparam(f"m{place}") for place in range(count)]
+    return _QUICK.where(MODELS.c.tenant == bindparam("tenant"), MODELS.c.id.in_(names))
+
+
 STATE_QUERY = select(STATES).where(
     STATES.c.model == bindparam("model"),
     STATES.c.tenant == bindparam("tenant"),
@@ -204,6 +232,10 @@ ANSWER_QUERY = (
     select(ANSWERS, _SECRET)
     .join_from(ANSWERS, MODELS, MODELS.c.id == ANSWERS.c.model)
     .join(SLOTS, SLOTS.c.slot == MODELS.c.slot)
+    .where(ANSWERS.c.tenant == bindparam("tenant"), ANSWERS.c.key == bindparam("key"))
+)
+_BODY_QUERY = select(VERSIONS.c.body).where(
+    VERSIONS.c.model == bindparam("model"), VERSIONS.c.version == bindparam("version")
 )
 
 
@@ -228,9 +260,12 @@ def about_of(row: Row[Any]) -> dict[str, Any]:
 
 def answer_of(connection: Connection, tenant: str, key: str, request: str) -> str | None:
     """What the first request with a key was answered; None: it is new. Raises KeyReused."""
-    found = connection.execute(ANSWER_QUERY.where(ANSWERS.c.tenant == tenant, ANSWERS.c.key == key)).first()
-    if found is None:
-        return None
+    found = connection.execute(ANSWER_QUERY, {"tenant": tenant, "key": key}).first()
+    return None if found is None else told_answer(found, tenant, key, request)
+
+
+def told_answer(found: Any, tenant: str, key: str, request: str) -> str:
+    """What a row of `ANSWER_QUERY` says. Raises KeyReused."""
     first, answer = json.loads(unseal(found.secret, found.answer, "answer", tenant, key))
     if first != request:
         raise KeyReused(f"Idempotency-Key {key!r} came with another request before; use a new key")
@@ -240,10 +275,7 @@ def answer_of(connection: Connection, tenant: str, key: str, request: str) -> st
 def committed(connection: Connection, draft: Draft) -> bool:
     """Was this very draft committed before, and the connection lost while it was being told so?"""
     own = draft.rows["version"]
-    query = select(VERSIONS.c.body).where(
-        VERSIONS.c.model == own["model"], VERSIONS.c.version == own["version"]
-    )
-    found = connection.execute(query).scalar()
+    found = connection.execute(_BODY_QUERY, {"model": own["model"], "version": own["version"]}).scalar()
     return found is not None and bytes(found) == own["body"]
 
 

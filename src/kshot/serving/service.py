@@ -7,12 +7,14 @@ from typing import Any
 
 from kshot import storage
 from kshot.exporting import onnx_bytes
+from kshot.learners import Adapted
 from kshot.learners.records import task_record
 from kshot.serving.answering import Answering, Asked
 from kshot.serving.changing import Changing
 from kshot.serving.faults import Conflict, NotFound
 from kshot.serving.inputs import name_of
 from kshot.serving.solving import space_left
+from kshot.serving.states import worth_keeping
 
 __all__ = ["Asked", "Service", "space_left"]
 
@@ -60,7 +62,12 @@ class Service(Answering, Changing):
 
     def onnx(self, tenant: str, model: str) -> bytes:
         """The newest version as an ONNX file. Raises UnsupportedError where no graph of it can be written."""
-        return onnx_bytes(self.task(tenant, model, None)[0])
+        task = self.task(tenant, model, None)[0]
+        if not worth_keeping(task.learner):  # what was kept of a state answers quickly, but not as a graph
+            task = Adapted.of_embedded(
+                task.learner, task.space, task.inputs, task.targets, task.ids, task.embedded
+            )
+        return onnx_bytes(task)
 
     def example(self, tenant: str, model: str, example: str) -> dict[str, Any]:
         """An example of the newest version, with its input as it would be posted. Raises NotFound."""

@@ -9,23 +9,25 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from kshot.serving.packing import numbers_to_text, text_to_numbers
 
-_HEAD = struct.Struct("<HHI")
+_MARK = b"kst2"
+_NOTHING = np.zeros(0, np.float32)
+_HEAD = struct.Struct("<4sHIdd")
+"""The mark of this layout, bytes of what many tasks have alike, bytes of the space, and the gauge (NaN: none)."""
 
 
 class Kept(NamedTuple):
     """What adapting computed that is small beside the features, and worth not computing again.
 
     Attributes:
-        solved: float32 tensors by name, for `Learner.grown`; empty: the learner solves again.
+        solved: float32 arrays by name, for `Learner.grown`; empty: the learner solves again.
         gauge: the task's own measure of scores, (others, span); None: its base was never calibrated.
     """
 
-    solved: Mapping[str, Tensor]
+    solved: Mapping[str, np.ndarray]
     gauge: tuple[float, float] | None
 
 
@@ -40,55 +42,52 @@ class Sheet(NamedTuple):
     kept: Kept
 
 
+class _Alike(NamedTuple):
+    """What tasks with as many examples and classes have alike; `parts` are where each array lies, and its shape."""
+
+    version: int
+    base: str
+    numbers: tuple[int, ...]
+    golden: tuple[int, ...]
+    parts: list[tuple[str, slice, list[int]]]
+
+
 def pack_sheet(sheet: Sheet) -> bytes:
     """Bytes of a sheet.
 
-    >>> kept = Kept({"dual": torch.ones(2, 3), "scale": torch.ones(1)}, (0.5, 2.0))
+    >>> kept = Kept({"dual": np.ones((2, 3), np.float32), "scale": np.ones(1, np.float32)}, (0.5, 2.0))
     >>> back = unpack_sheet(pack_sheet(Sheet(3, "desk", "{}", (0, 1, 2), (), kept)))
     >>> back.version, back.numbers, back.kept.gauge, back.kept.solved["dual"].shape
-    (3, (0, 1, 2), (0.5, 2.0), torch.Size([2, 3]))
+    (3, (0, 1, 2), (0.5, 2.0), (2, 3))
     """
     numbers, golden = numbers_to_text(sheet.numbers), numbers_to_text(sheet.golden)
-    told = _json([sheet.version, sheet.base, numbers, golden, sheet.kept.gauge])
-    shapes = _json({name: list(t.shape) for name, t in sheet.kept.solved.items()})
-    space = sheet.space.encode()
-    values = [tensor.detach().cpu().contiguous().numpy().tobytes() for tensor in sheet.kept.solved.values()]
-    return b"".join([_HEAD.pack(len(told), len(shapes), len(space)), told, shapes, space, *values])
+    shapes = {name: list(array.shape) for name, array in sheet.kept.solved.items()}
+    alike = json.dumps([sheet.version, sheet.base, numbers, golden, shapes], separators=(",", ":")).encode()
+    space, gauge = sheet.space.encode(), sheet.kept.gauge or (math.nan, math.nan)
+    alike += b" " * (-(_HEAD.size + len(alike) + len(space)) % 4)  # numbers lie at multiples of their size
+    values = [array.tobytes() for array in sheet.kept.solved.values()]
+    return b"".join([_HEAD.pack(_MARK, len(alike), len(space), *gauge), alike, space, *values])
 
 
-def unpack_sheet(data: bytes) -> Sheet:
-    """The inverse of `pack_sheet`."""
-    told, shapes, space = _HEAD.unpack_from(data)
-    first = _HEAD.size + told
-    second = first + shapes
-    third = second + space
-    version, base, numbers, golden, gauge = json.loads(data[_HEAD.size : first])
-    solved = _tensors(data[first:second], data[third:])
-    kept = Kept(solved, None if gauge is None else (gauge[0], gauge[1]))
-    return Sheet(
-        version, base, data[second:third].decode(), text_to_numbers(numbers), text_to_numbers(golden), kept
-    )
+def unpack_sheet(data: bytes) -> Sheet | None:
+    """The inverse of `pack_sheet`; None: it is of an older layout, and to be made again."""
+    mark, alike, space, others, span = _HEAD.unpack_from(data)
+    if mark != _MARK:
+        return None
+    first = _HEAD.size + alike
+    second = first + space
+    version, base, numbers, golden, parts = _alike(data[_HEAD.size : first])
+    flat = np.frombuffer(data, np.float32, offset=second) if parts else _NOTHING
+    solved = {name: flat[own] if len(shape) == 1 else flat[own].reshape(shape) for name, own, shape in parts}
+    kept = Kept(solved, None if span != span else (others, span))
+    return Sheet(version, base, data[first:second].decode(), numbers, golden, kept)
 
 
-def _tensors(shapes: bytes, values: bytes) -> dict[str, Tensor]:
-    if not values:
-        return {}
-    names, sizes, parts = _layout(shapes)
-    flat = torch.frombuffer(
-        bytearray(values), dtype=torch.float32
-    )  # a copy, because bytes cannot be written to
-    split = zip(parts, flat.split_with_sizes(sizes), strict=True)
-    return dict(
-        zip(names, [part if len(shape) == 1 else part.view(shape) for shape, part in split], strict=True)
-    )
-
-
-@lru_cache(256)
-def _layout(shapes: bytes) -> tuple[list[str], list[int], list[list[int]]]:
-    """Names, sizes and shapes; tasks with as many examples and classes share one."""
-    told: dict[str, list[int]] = json.loads(shapes)
-    return list(told), [math.prod(shape) for shape in told.values()], list(told.values())
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+@lru_cache(1024)
+def _alike(told: bytes) -> _Alike:
+    version, base, numbers, golden, shapes = json.loads(told)
+    parts, end = [], 0
+    for name, shape in shapes.items():
+        start, end = end, end + math.prod(shape)
+        parts.append((name, slice(start, end), shape))
+    return _Alike(version, base, text_to_numbers(numbers), text_to_numbers(golden), parts)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,8 @@ from kshot.errors import DataError
 from kshot.learners import Adapted, Learner
 from kshot.learners.given import like
 from kshot.learners.records import fingerprint
-from kshot.learners.self_knowledge import Cell, Gauge
+from kshot.learners.self_knowledge import Cell, Gauge, known, settings_of
+from kshot.serving.answerer import Answerer
 from kshot.serving.deferred import Deferred
 from kshot.serving.faults import Busy, Conflict, NotFound, ServingError, StoreFull
 from kshot.serving.observing import Observed
@@ -36,6 +38,8 @@ _REMEMBERED = 4096
 """Models of which it is known that they were asked, though they are not kept."""
 _LOOKERS = 3
 """Threads that wait for another database's network; a fourth waiting is who asks."""
+_TOGETHER = 16
+"""Models that are looked up by one statement."""
 _EACH = 4096  # what a task weighs beside its tensors
 
 
@@ -74,12 +78,13 @@ class Tasks:
         self.store, self.bases, self._embed = store, dict(bases), embed
         self._observed = observed or Observed()
         self.fingerprints = {name: fingerprint(base) for name, base in bases.items()}
-        self._cache: OrderedDict[tuple[str, str, int, int], tuple[Adapted, int]] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, str, int, int], tuple[Adapted | Answerer, int]] = OrderedDict()
         self._held = 0
         self._asked: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._lock = threading.Lock()
         self._models: Counter[tuple[str, str]] = Counter()
         self._knowledge: dict[tuple[str, int, int], Cell | None] = {}
+        self._bare: dict[str, dict[str, Any]] = {}
         self._lookers = ThreadPoolExecutor(_LOOKERS, thread_name_prefix="kshot-look")
 
     def close(self) -> None:
@@ -102,14 +107,24 @@ class Tasks:
             for one in cold[1:]:  # the first is read by who asks
                 one.looked = self._lookers.submit(self.store.look, one.tenant, one.model)
             return found
+        for tenant in {one.tenant for one in cold}:
+            own = [one for one in cold if one.tenant == tenant]
+            for start in range(0, len(own), _TOGETHER):
+                self._look(tenant, own[start : start + _TOGETHER])
+        return found
+
+    def _look(self, tenant: str, cold: Sequence[Coming]) -> None:
+        try:
+            if len(cold) == 1:
+                looked = {cold[0].model: self.store.look(tenant, cold[0].model)}
+            else:
+                looked = self.store.look_together(tenant, [one.model for one in cold])
+        except ServingError:  # `come` tells why, and to whom it belongs
+            return
         for one in cold:
-            try:
-                one.rows = self.store.look(one.tenant, one.model)
-            except ServingError:  # `come` tells why, and to whom it belongs
-                continue
+            one.rows = looked[one.model]
             if one.rows and one.version is None:
                 one.learner = self.bases.get(one.rows[0].base)
-        return found
 
     def get(self, tenant: str, model: str, version: int | None = None) -> tuple[Adapted, int]:
         """A stored version; its inputs are read when looked at.
@@ -117,24 +132,63 @@ class Tasks:
         The cache is asked by the model's sealing key too, so what was forgotten, here or in another process, is never
         answered from.
         """
-        return self.come(Coming(tenant, model, version))
+        held = self._recalled(tenant, model, version)
+        if held is not None and isinstance(held[0], Adapted):
+            self._observed.cache_hits.inc()
+            return held[0], held[1]
+        self._observed.cache_misses.inc()
+        return self._loaded(tenant, model, version, None)
 
-    def come(self, coming: Coming) -> tuple[Adapted, int]:
-        """As `get`, of what `coming` began to read."""
+    def come(self, coming: Coming) -> tuple[Adapted | Answerer, int]:
+        """What answers questions, of what `coming` began to read; otherwise as `get`."""
         tenant, model, version = coming.tenant, coming.model, coming.version
-        if (tenant, model) in self._models:  # else nothing of it is kept, and one look at the store is enough
-            newest, slot = self.store.head(tenant, model)
-            number = newest if version is None else version
-            place = (tenant, model, number, slot)
-            with self._lock:
-                held = self._cache.get(place)
-                if held is not None:
-                    self._cache.move_to_end(place)
-            if held is not None:
-                self._observed.cache_hits.inc()
-                return held[0], number
+        held = self._recalled(tenant, model, version)
+        if held is not None:
+            self._observed.cache_hits.inc()
+            return held
         self._observed.cache_misses.inc()
         rows = coming.rows if coming.looked is None else coming.looked.result()
+        found = self.store.on_sheet(tenant, model, version, rows)
+        if found is None or not found.sheet.kept.solved:
+            return self._loaded(tenant, model, version, rows)
+        sheet = found.sheet
+        learner = self._own_base(model, sheet.base, found.fingerprint)
+        space = space_from_json(json.loads(sheet.space))
+        known = self._known(learner, sheet.base, space, len(sheet.numbers))
+        settings = self._settings(learner, sheet.base, space, sheet.kept, known)
+        answerer = Answerer(learner, space, sheet.kept, found.features, settings)
+        self._keep((tenant, model, sheet.version, found.slot), answerer, answerer.weight)
+        return answerer, sheet.version
+
+    def _settings(
+        self, learner: Learner, base: str, space: OutputSpace, kept: Kept, known: Cell | None
+    ) -> dict[str, Any]:
+        """Settings for `space.decode`; those of a base that was never calibrated are the same for all its tasks."""
+        if kept.gauge is not None and known is not None:
+            return settings_of(learner, space, Gauge(*kept.gauge), known)
+        if base not in self._bare:
+            self._bare[base] = settings_of(learner, space, None, None)
+        return self._bare[base]
+
+    def _recalled(
+        self, tenant: str, model: str, version: int | None
+    ) -> tuple[Adapted | Answerer, int] | None:
+        """What is in memory of a version, with its number; None: nothing."""
+        if (tenant, model) not in self._models:  # then one look at the store is enough
+            return None
+        newest, slot = self.store.head(tenant, model)
+        number = newest if version is None else version
+        place = (tenant, model, number, slot)
+        with self._lock:
+            held = self._cache.get(place)
+            if held is not None:
+                self._cache.move_to_end(place)
+        return None if held is None else (held[0], number)
+
+    def _loaded(
+        self, tenant: str, model: str, version: int | None, rows: list[Any] | None
+    ) -> tuple[Adapted, int]:
+        """A version out of the store; `rows` are what was looked up of it."""
         stored = self.store.quick(tenant, model, version, rows)
         number = stored.version.version
         task = self.of(tenant, stored)
@@ -188,16 +242,23 @@ class Tasks:
     ) -> Adapted:
         """A version from what was kept of it. What the task would compute when it first answers is filled in."""
         if kept.solved:
-            state = learner.grown(kept.solved, embedded)
+            state = learner.grown(kept.solved, embedded.numpy(force=True))
             task = Adapted(learner, space, inputs, stored.labels, ids, embedded, state)
         else:
             task = Adapted.of_embedded(learner, space, inputs, stored.labels, ids, embedded)
         if not isinstance(space, Classes):
             return task
-        size = (stored.version.base, space.size, len(ids))
+        known = self._known(learner, stored.version.base, space, len(ids))
+        return task.remembering(None if kept.gauge is None else Gauge(*kept.gauge), known)
+
+    def _known(self, learner: Learner, base: str, space: OutputSpace, count: int) -> Cell | None:
+        """What a base knows about tasks of this space with so many examples."""
+        if not isinstance(space, Classes):
+            return None
+        size = (base, space.size, count)
         if size not in self._knowledge:
-            self._knowledge[size] = task.knowledge
-        return task.remembering(None if kept.gauge is None else Gauge(*kept.gauge), self._knowledge[size])
+            self._knowledge[size] = known(learner, space.size, count / space.size)
+        return self._knowledge[size]
 
     def own_base(self, stored: Stored) -> Learner:
         """The base of a version, with the weights it was taught on.
@@ -206,11 +267,12 @@ class Tasks:
             NotFound: it is not served. DataError: its weights have changed.
         """
         version = stored.version
-        learner = self.base(version.base)
-        if self.fingerprints[version.base] != version.fingerprint:
-            raise DataError(
-                f"base {version.base!r} has other weights than when {version.model} was taught; rebase it"
-            )
+        return self._own_base(version.model, version.base, version.fingerprint)
+
+    def _own_base(self, model: str, base: str, mark: str) -> Learner:
+        learner = self.base(base)
+        if self.fingerprints[base] != mark:
+            raise DataError(f"base {base!r} has other weights than when {model} was taught; rebase it")
         return learner
 
     def inputs(self, tenant: str, stored: Stored) -> Deferred:
@@ -245,7 +307,7 @@ class Tasks:
         except (StoreFull, Busy, Conflict):  # only a cache: answers go on without
             return
 
-    def _keep(self, place: tuple[str, str, int, int], task: Adapted, tensors: int) -> None:
+    def _keep(self, place: tuple[str, str, int, int], task: Adapted | Answerer, tensors: int) -> None:
         """Keep a task in memory; where that is full, only one that was asked before, not long ago. So traffic over more
         tasks than it holds neither drives out those that are asked often, nor pays for moving others in and out.
         """
@@ -257,10 +319,11 @@ class Tasks:
                     self._asked.popitem(last=False)
                 return
             self._asked.pop(owner, None)
-            if place not in self._cache:
-                self._cache[place] = (task, size)
-                self._held += size
-                self._models[owner] += 1
+            if place in self._cache:
+                self._gone(place, self._cache.pop(place)[1])
+            self._cache[place] = (task, size)
+            self._held += size
+            self._models[owner] += 1
             while self._held > _ROOM and len(self._cache) > 1:
                 oldest, (_, weight) = self._cache.popitem(last=False)
                 self._gone(oldest, weight)
@@ -312,8 +375,8 @@ def kept_of(task: Adapted) -> Kept | None:
         return None
     with torch.no_grad():
         solved = learner.kept(task.state, Examples(embedded, like(embedded, task.space.encode(task.targets))))
-    small = 8 * size_of(solved) <= embedded.numel() * 2
-    fits = all(t.dtype == torch.float32 for t in solved.values())
+    small = 8 * sum(array.nbytes for array in solved.values()) <= embedded.numel() * 2
+    fits = all(array.dtype == np.float32 for array in solved.values())
     gauge = task.gauge
     return Kept(solved if small and fits else {}, None if gauge is None else (gauge.others, gauge.span))
 

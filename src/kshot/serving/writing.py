@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 import torch
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 from torch import Tensor
 
 from kshot.serving import packing
@@ -18,7 +19,16 @@ from kshot.serving.packing import Block
 from kshot.serving.reading import Reading
 from kshot.serving.rows import (
     INPUTS_QUERY,
+    LAST_FEATURES,
     MODEL_QUERY,
+    MOVE_MODEL,
+    NEW_ANSWER,
+    NEW_EXAMPLES,
+    NEW_FEATURES,
+    NEW_MODEL,
+    NEW_STATE,
+    NEW_VERSION,
+    PUT_SHEET,
     Draft,
     Stored,
     Version,
@@ -30,7 +40,7 @@ from kshot.serving.rows import (
     sheet_of,
     sheet_place,
 )
-from kshot.serving.schema import ANSWERS, EXAMPLES, FEATURES, MODELS, SLOTS, STATES, VERSIONS
+from kshot.serving.schema import EXAMPLES, FEATURES, MODELS, SLOTS, STATES, VERSIONS
 from kshot.serving.sealing import new_key, seal, unseal
 from kshot.serving.sheets import Kept
 
@@ -76,8 +86,8 @@ class Writing(Reading):
                 self._insert(connection, draft, name, before)
             said = told.result()  # made meanwhile, by who asked
             sealed = seal(draft.secret, json.dumps([mark[1], said]).encode(), "answer", tenant, mark[0])
-            connection.execute(insert(ANSWERS).values(
-                tenant=tenant, key=mark[0], model=version.model, answer=sealed, made=time.time()))  # fmt: skip
+            connection.execute(NEW_ANSWER, {
+                "tenant": tenant, "key": mark[0], "model": version.model, "answer": sealed, "made": time.time()})  # fmt: skip
             return said
 
         done = self.database.changing(work)
@@ -95,15 +105,20 @@ class Writing(Reading):
             raise
 
     def _put_unkeyed(self, draft: Draft, name: str, before: Stored | None, answer: Callable[[], str]) -> str:
-        begun = False
+        begun, inserted = False, threading.Event()
 
         def work(connection: Connection) -> None:
             nonlocal begun
-            if not (begun and committed(connection, draft)):
-                begun = True
-                self._insert(connection, draft, name, before)
+            try:
+                if not (begun and committed(connection, draft)):
+                    begun = True
+                    self._insert(connection, draft, name, before)
+            finally:
+                inserted.set()
 
         done = self.database.changing(work)
+        done.add_done_callback(lambda _: inserted.set())  # also where it never came to that
+        inserted.wait()  # two threads would share the interpreter, and the disk would begin later
         try:
             return answer()
         finally:
@@ -246,23 +261,24 @@ class Writing(Reading):
         values = {"base": version.base, "version": version.version, "next": draft.next}
         if before is None:
             slot = new_slot(connection, draft.secret)
-            connection.execute(insert(MODELS).values(
-                id=version.model, tenant=tenant, slot=slot, about=_about(name, draft), made=time.time(), **values))  # fmt: skip
+            connection.execute(NEW_MODEL, {
+                "id": version.model, "tenant": tenant, "slot": slot, "about": _about(name, draft), "made": time.time(),
+                **values})  # fmt: skip
         else:
             about = self._about_moved(connection, draft, before)
-            moved = connection.execute(update(MODELS).where(
-                MODELS.c.id == version.model, MODELS.c.tenant == tenant, MODELS.c.version == before.version.version,
-                MODELS.c.slot == before.slot).values(about=about, **values))  # fmt: skip
+            moved = connection.execute(MOVE_MODEL, {
+                "at_model": version.model, "at_tenant": tenant, "at_version": before.version.version,
+                "at_slot": before.slot, "about": about, **values})  # fmt: skip
             if moved.rowcount != 1:
                 raise Conflict(f"model {version.model} is no longer at version {before.version.version}; read it again")  # fmt: skip
-        connection.execute(insert(VERSIONS).values(**draft.rows["version"]))
+        connection.execute(NEW_VERSION, draft.rows["version"])
         if "examples" in draft.rows:
             slot = new_slot(connection, draft.own)
-            connection.execute(insert(EXAMPLES).values(slot=slot, **draft.rows["examples"]))
+            connection.execute(NEW_EXAMPLES, {"slot": slot, **draft.rows["examples"]})
             if "features" in draft.rows:
-                connection.execute(insert(FEATURES).values(**draft.rows["features"], slot=slot))
+                connection.execute(NEW_FEATURES, {"slot": slot, **draft.rows["features"]})
         if "state" in draft.rows:
-            connection.execute(insert(STATES).values(**draft.rows["state"]))
+            connection.execute(NEW_STATE, draft.rows["state"])
         if draft.sheet is not None:
             self._keep_sheet(connection, tenant, version, draft.secret, draft.sheet)
 
@@ -270,12 +286,12 @@ class Writing(Reading):
         self, connection: Connection, tenant: str, version: Version, secret: bytes, sheet: bytes
     ) -> None:
         """Put a sheet beside the last features of its model on its base, where it is the first that is looked at."""
-        own = (FEATURES.c.model == version.model, FEATURES.c.fingerprint == version.fingerprint)
-        block = connection.execute(select(func.max(FEATURES.c.block)).where(*own)).scalar()
+        own = {"at_model": version.model, "at_fingerprint": version.fingerprint}
+        block = connection.execute(LAST_FEATURES, own).scalar()
         if block is not None:
             place = sheet_place(tenant, version.model, block, version.fingerprint)
             sealed = self.sheet_columns(seal(secret, sheet, *place, squeeze=False))
-            connection.execute(update(FEATURES).where(*own, FEATURES.c.block == block).values(**sealed))
+            connection.execute(PUT_SHEET, {**own, "at_block": block, **sealed})
 
     @staticmethod
     def _about_moved(connection: Connection, draft: Draft, before: Stored) -> bytes:

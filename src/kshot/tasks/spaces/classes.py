@@ -183,20 +183,28 @@ class Classes(OutputSpace):
 
         The score is the best class's, or what `familiar` makes of the logits.
         """
-        scores, best = outputs.double().max(-1)
-        if familiar is not None:
-            scores = familiar(outputs)
+        values = outputs.double().numpy(force=True)
+        best = values.argmax(1)
+        scores = values.max(1) if familiar is None else familiar(outputs).numpy(force=True)
         return ClassPrediction(
             labels=[self.labels[i] for i in best.tolist()],
-            probabilities=torch.softmax(outputs.double() / temperature, -1).numpy(force=True),
-            unknown=(scores < threshold).numpy(force=True),
-            scores=scores.numpy(force=True),
+            probabilities=_softmax(values / temperature),
+            unknown=scores < threshold,
+            scores=scores,
             classes=self.labels,
             sureness=sureness,
         )
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "labels": list(self.labels)}
+
+
+def _softmax(values: np.ndarray) -> np.ndarray:
+    """Rows [n, classes] as shares that sum to 1."""
+    with np.errstate(invalid="ignore"):  # where every score of a row is -inf
+        shares: np.ndarray = np.exp(values - values.max(1, keepdims=True))
+    shares /= shares.sum(1, keepdims=True)
+    return shares
 
 
 def plain(label: Any) -> Label:
