@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import kshot
-from kshot.learners import Learner
+from kshot.learners import Adapted, Learner
+from kshot.serving.answerer import Answerer
 from kshot.serving.service import Service
 from kshot.serving.store import Store
 
@@ -151,6 +153,60 @@ def test_cold_models_that_are_asked_together_answer_as_alone(service: Service) -
         assert isinstance(given, dict)
         for one, other in zip(given["predictions"], expected, strict=True):
             assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+
+
+def test_what_only_answers_gives_way_to_the_whole_task_where_more_is_asked(service: Service) -> None:
+    """A cold answer makes no examples; explaining, checking and a graph need them, and answers stay what they are."""
+    model = service.teach("a", "desk", posted(DESK))["id"]
+    first = cold(service, model)
+    [(kept, _)] = service.tasks._cache.values()
+    assert isinstance(kept, Answerer)
+    assert service.explain("a", model, ASKED[0])["evidence"][0]["label"] == "card"
+    [(whole, weight)] = service.tasks._cache.values()
+    assert isinstance(whole, Adapted)
+    assert service.tasks._held == weight
+    for given, told in zip(service.predict("a", model, ASKED)["predictions"], first, strict=True):
+        assert given["probabilities"] == pytest.approx(told["probabilities"], abs=1e-5)
+    cold(service, model)
+    assert service.check("a", model, posted(DESK))["right"] == len(DESK)
+
+
+@pytest.mark.slow  # writing a graph takes seconds
+def test_a_graph_of_a_task_that_was_kept_answers_as_it_does(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    rows = torch.randn(12, 128, generator=torch.Generator().manual_seed(0))
+    service = Service(
+        Store.at(tmp_path), {"rows": kshot.learners.ClosedForm(kshot.encoders.identity(128)).eval()}
+    )
+    model = service.teach(
+        "a", "rows", [{"input": x.tolist(), "label": f"c{k % 3}"} for k, x in enumerate(rows)]
+    )["id"]
+    service.tasks.drop("a", model)
+    told = service.predict("a", model, rows.tolist())["predictions"]
+    assert isinstance(next(iter(service.tasks._cache.values()))[0], Answerer)
+    session = onnxruntime.InferenceSession(service.onnx("a", model))
+    found = dict(
+        zip(
+            [one.name for one in session.get_outputs()],
+            session.run(None, {session.get_inputs()[0].name: rows.numpy()}),
+            strict=True,
+        )
+    )
+    for given, one in zip(found["probabilities"], told, strict=True):
+        assert given.tolist() == pytest.approx(list(one["probabilities"].values()), abs=1e-4)
+    service.close()
+
+
+def test_a_sheet_of_an_older_layout_is_made_again(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kshot.serving.sheets._MARK", b"kst1")
+    model = service.teach("a", "desk", posted(DESK))["id"]
+    told = cold(service, model)
+    monkeypatch.undo()
+    service.tasks.drop("a", model)
+    assert service.store.on_sheet("a", model) is None
+    for given, expected in zip(cold(service, model), told, strict=True):
+        assert given["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
+    assert service.store.on_sheet("a", model) is not None
 
 
 def test_where_memory_is_full_a_task_that_is_asked_once_drives_none_out(

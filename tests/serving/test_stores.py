@@ -211,8 +211,10 @@ def close(given: dict[str, Any], told: dict[str, Any]) -> bool:
     pairs = zip(given["predictions"], told["predictions"], strict=True)
     return all(
         one == other
-        or one["label"] == other["label"]
-        and one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+        or (
+            one["label"] == other["label"]
+            and one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+        )
         for one, other in pairs
     )
 
