@@ -76,7 +76,7 @@ def practised(options: argparse.Namespace) -> Practised:
 
 
 PLANS = {
-    "half_cheetah": Practice(),
+    "half_cheetah": Practice(last=4000),
     # small: physics of the ant take six times as long
     "ant": Practice(
         simulated=0, shaken=24, rounds=2, lives=4, first=400, steps=150, last=800, rehearsed=(3, 0.4)

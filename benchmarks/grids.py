@@ -5,7 +5,8 @@ python -m benchmarks.grids grid dark          some of: grid, dark, grid-reward, 
 python -m benchmarks.grids dark-reward --seeds 1
 
 `grid` is the 5 x 5 grid of VariBAD, `dark` the dark room of DPT, `mdp10` and `mdp25` the decision processes of RL^2 with
-10 and 25 episodes. In `grid` and `dark` the policy is taught: it imitates walks of the optimum, which was computed, and is
+10 and 25 episodes, acted in by a policy that plans and learned a bonus for what is little known (`process_policy`); its like without
+a bonus is a row of its own. In `grid` and `dark` the policy is taught: it imitates walks of the optimum, which was computed, and is
 judged by what it then does on its own. In the others it learns from reward alone. A task is new to every policy, and what counts is the return over all of its lives, learning
 included. Beside it on the same tasks: acting at random, the oracle that is told the task, for rooms the optimum of one
 who is not, computed exactly, and for decision processes posterior sampling (PSRL). A room is played once with each goal
@@ -27,10 +28,13 @@ import kshot
 from benchmarks.rows import append
 from kshot.control import (
     GoalRooms,
+    ProcessPolicy,
     TabularMDPs,
     World,
+    WorldTask,
     best_seeking,
     dark_room,
+    process_policy,
     psrl,
     recurrent_policy,
     small_grid,
@@ -58,8 +62,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "dark": TAUGHT,
     "grid-reward": {"policy": {"entropy": 0.02}, "steps": 700, "meta_batch": 64, "rate": 3e-3},
     "dark-reward": {"policy": {"novelty": 0.1}, "steps": 400, "meta_batch": 64, "rate": 5e-3},
-    "mdp10": {"policy": {"width": 128}, "steps": 1000, "meta_batch": 96, "rate": 2e-3},
-    "mdp25": {"policy": {"width": 128}, "steps": 400, "meta_batch": 96, "rate": 2e-3},
+    "mdp10": {"policy": {}, "steps": 120, "meta_batch": 64, "rate": 1e-2},
+    "mdp25": {"policy": {}, "steps": 80, "meta_batch": 64, "rate": 1e-2},
 }
 """Chosen on other tasks, by the returns of one seed."""
 
@@ -68,7 +72,8 @@ def train(name: str, seed: int, folder: Path) -> kshot.training.Run:
     """A policy for one world."""
     world, size = WORLDS[name], dict(SIZES[name])
     torch.manual_seed(seed)
-    learner = recurrent_policy(world, **size.pop("policy"))
+    made = process_policy if isinstance(world, TabularMDPs) else recurrent_policy
+    learner = made(world, **size.pop("policy"))  # type: ignore[operator]
     settings = kshot.Settings(
         **size, warmup=10, clip=1.0, average=0.95, seed=seed, validate_every=size["steps"] // 5, validation_tasks=1000
     )  # fmt: skip
@@ -77,10 +82,13 @@ def train(name: str, seed: int, folder: Path) -> kshot.training.Run:
     )
 
 
-def played(policy: RecurrentPolicy, world: World, hidden: torch.Tensor) -> np.ndarray:
+def played(policy: RecurrentPolicy | ProcessPolicy, world: World, hidden: torch.Tensor) -> np.ndarray:
     """The return on each task; chance in the worlds is the same for every policy."""
-    lived = policy.live(world, hidden, generator(0, "grids", "play"), greedy=policy.greedy)
-    return lived.rewards.sum(0).numpy().astype(np.float64)
+    rng = generator(0, "grids", "play")
+    if isinstance(policy, ProcessPolicy):
+        tasks = [WorldTask(world.answers, name=world.name, world=world, hidden=row) for row in hidden]
+        return np.array(policy.play_many(tasks, rng))
+    return policy.live(world, hidden, rng, greedy=policy.greedy).rewards.sum(0).numpy().astype(np.float64)
 
 
 def at_random(world: World, hidden: torch.Tensor) -> np.ndarray:
@@ -98,6 +106,7 @@ def beside(world: GoalRooms | TabularMDPs, hidden: torch.Tensor) -> dict[str, np
     found = {"random": at_random(world, hidden)}
     if isinstance(world, TabularMDPs):
         found["PSRL"] = psrl(world, hidden, generator(0, "grids", "psrl")).numpy().astype(np.float64)
+        found["planning in the mean, no bonus"] = played(process_policy(world), world, hidden)
     else:
         found["optimum, exact"] = np.full(len(hidden), best_seeking(world).value)
     return found | {"oracle, told the task": world.optimum(hidden).numpy().astype(np.float64)}
@@ -118,7 +127,9 @@ def measure(name: str, options: argparse.Namespace) -> None:
     room = isinstance(world, GoalRooms)
     hidden = world.goals() if isinstance(world, GoalRooms) else world.hide(options.tasks, rng)
     runs = [train(name, seed, options.folder) for seed in seeds]
-    each = np.stack([played(cast(RecurrentPolicy, run.learner), world, hidden) for run in runs])
+    each = np.stack(
+        [played(cast(RecurrentPolicy | ProcessPolicy, run.learner), world, hidden) for run in runs]
+    )
     cpu = round(sum(run.history[-1]["cpu_seconds"] for run in runs))
     last = [run.history[-1]["validation_return"] for run in runs]
     best = [max(entry["validation_return"] for entry in run.history) for run in runs]
@@ -144,6 +155,7 @@ def measure(name: str, options: argparse.Namespace) -> None:
         append("grids", what=what, metric=metric, value=value, low=low, high=high, **(shared | others))
 
     kind = "kshot, taught" if SIZES[name]["policy"].get("taught") else "kshot, by reward alone"
+    kind = kind if room else "kshot, planning with a learned bonus"
     row(kind, "return", interval(each), **more)
     print(f"{name}: validated last {last}, best {best}, {cpu} CPU seconds")
     others = beside(world, hidden)

@@ -11,7 +11,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from kshot.cli import app
-from kshot.control import MPC, Fault
+from kshot.control import MPC, Fault, Practice
 from kshot.control.film import HELP, film, follow, gif, strip
 from kshot.control.robots import Life, Robots, robot_env
 from kshot.demo.bandit import run_bandit
@@ -54,8 +54,13 @@ def test_the_robot_is_told_and_drawn_also_where_no_film_can_be(
 
     monkeypatch.setattr("kshot.demo.robot.film", fails)
     told = io.StringIO()
+    small = MPC(plans=8, horizon=3)
+    practice = Practice(
+        simulated=0, shaken=1, rounds=1, lives=1, length=12, first=1, last=2, rows=24, mpc=small,
+        settings={"rate": 1e-5},
+    )  # fmt: skip
     found = run_robot(
-        Console(file=told, width=100), out=tmp_path, robots=2, steps=160, mpc=MPC(plans=8, horizon=3)
+        Console(file=told, width=100), out=tmp_path, robots=2, steps=160, mpc=small, practice=practice
     )
     for name in ("robot.png", "robot_why.png"):
         assert (tmp_path / name).read_bytes().startswith(PNG)
@@ -63,6 +68,7 @@ def test_the_robot_is_told_and_drawn_also_where_no_film_can_be(
     assert {"kshot_reward_after", "plain_reward_after", "oracle_reward_after"} <= set(found)
     assert found["kshot_error_after"] < found["plain_error_after"]
     assert "unannounced" in told.getvalue()
+    assert "told: 2 steps" in told.getvalue()
     assert found["film"] is None
     assert "apt-get install libegl1" in told.getvalue()
 

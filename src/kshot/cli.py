@@ -78,7 +78,7 @@ def demo(
     Needs no data and no graphics card. `kshot demo service` learns intents of a service desk from five sentences
     each, answers what you type, and is taught by you. `kshot demo detect` finds and names things in pictures,
     `kshot demo entities` in texts. `kshot demo maze` learns to plan in a new kind of map from 16 solved ones,
-    `kshot demo bandit` learns which arm to pull, `kshot demo robot` changes the floor under a running robot; each writes
+    `kshot demo bandit` learns which arm to pull, `kshot demo robot` breaks joints of a running robot; each writes
     its pictures.
 
     Example:  kshot demo

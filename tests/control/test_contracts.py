@@ -18,6 +18,7 @@ from kshot.control import (
     GoalRooms,
     Guidance,
     MapEncoder,
+    MotorDynamics,
     PlanningTasks,
     PointGoals,
     TabularMDPs,
@@ -30,6 +31,7 @@ from kshot.control import (
     arm_policy,
     draw_family,
     gradient_policy,
+    process_policy,
     recurrent_policy,
     walk,
 )
@@ -42,6 +44,7 @@ from kshot.testing.learners import Check
 
 FAMILIES = tuple(draw_family(kind, 8, generator(0, kind), 8) for kind in ("gaps", "maze"))
 ROOM, POINTS = GoalRooms(3, 6), PointGoals(horizon=6)
+PROCESSES = TabularMDPs(3, 2, horizon=6, lives=2)
 GROUND = Terrains(kinds=3, size=8, shots=2, queries=2)
 MAPS = PlanningTasks(FAMILIES, shots=2, queries=3)
 
@@ -101,12 +104,20 @@ MEMBERS: list[tuple[str, Callable[[], Learner], TaskSource]] = [
         lambda: Anchored(encoders.mlp(5, (8,), activation="tanh", mean=[0.0] * 5, std=[1.0] * 5), 2, 1),
         replace(pushed(), told=True),
     ),
+    (
+        "motor dynamics",
+        lambda: MotorDynamics(
+            encoders.mlp(4, (8,), activation="tanh"), 2, 3, None, [[0.8, 0.7, 0.0], [0.1, 0.1, 1.0]], 2
+        ),
+        pushed(),
+    ),
     ("recurrent policy", lambda: recurrent_policy(ROOM, width=8), Steps(ROOM)),
     ("recurrent policy, real actions", lambda: recurrent_policy(POINTS, width=8), Steps(POINTS)),
     ("gradient policy", lambda: gradient_policy(ROOM, width=8, episodes=2), Steps(ROOM)),
     ("gradient policy, real actions", lambda: gradient_policy(POINTS, width=8, episodes=2), Steps(POINTS)),
     ("policy that imitates", lambda: gradient_policy(POINTS, width=8, imitates=True), Demonstrations(POINTS)),
     ("terrain costs", ground_costs, GROUND),
+    ("process policy", lambda: process_policy(PROCESSES, width=4), Steps(PROCESSES)),
     ("arm policy", lambda: arm_policy(Bandits(3, 10), width=8), Pulls()),
 ]
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 import kshot
-from kshot.control import MPC, Anchored, Belief, Controller, Dynamics, Fault, Life, Lived, Robots, Transitions
+from kshot.control import MPC, Belief, Controller, Dynamics, Fault, Life, Lived, Robots, Transitions
 from kshot.control.bodies import ROBOTS
-from kshot.errors import DataError, SettingError, TaskError, UnsupportedError
+from kshot.errors import DataError, SettingError, TaskError
 from kshot.seeds import drawing, generator
 from kshot.tasks.spaces import Numbers
 
@@ -216,51 +215,3 @@ def test_other_learners_predict_transitions_too(name: str) -> None:
     run = kshot.fit(start, source, steps=3, meta_batch=2, progress=False)
     task = run.learner.adapt(source.inputs[0, :8], source.changes[0, :8], space=Numbers(2))
     assert task.predict(source.inputs[0, 8:10]).values.shape == (2, 2)
-
-
-def anchored() -> Anchored:
-    encoder = kshot.encoders.mlp(5, (16,), activation="tanh", mean=[0.0] * 4 + [1.1], std=[1.0] * 4 + [0.5])
-    with drawing(torch.device("cpu"), 0, "weights"):
-        return Anchored(encoder, 2, 1, [0.5, 0.5]).eval()
-
-
-def test_what_is_told_is_what_is_believed_at_the_truth() -> None:
-    """The network that is told the parameters predicts as the adaptive one whose coefficients are these."""
-    learner = anchored()
-    told = torch.tensor([[1.7]])
-    x = torch.randn(6, 4)
-    expected = learner.adapt(torch.cat([x, told.expand(6, -1)], 1), torch.zeros(6, 2)).predict(
-        torch.cat([x, told.expand(6, -1)], 1)
-    )
-    adaptive = learner.adaptive().eval()
-    assert torch.allclose(adaptive.coefficients(told), torch.tensor([[1.2]]))
-    advance = Belief(adaptive).advance(told)
-    found = advance(x[None, :, :2], x[None, :, 2:]) - x[None, :, :2]
-    assert np.allclose(found[0].numpy(), expected.values, atol=1e-5)
-    with pytest.raises(UnsupportedError, match="no parameters with a name"):
-        model().coefficients(torch.zeros(1, 3))
-
-
-def test_anchored_parameters_are_found() -> None:
-    """Trained with the parameters told, it finds them in the transitions of robots that it never saw."""
-    source = hidden_gain(80, 0)
-    rows = replace(source, told=True, mixed=True, shots=(1,), queries=256)
-    scales = rows.scales()
-    with drawing(torch.device("cpu"), 0, "weights"):
-        encoder = kshot.encoders.mlp(5, (32,), activation="silu", mean=scales["mean"], std=scales["std"])
-        start = Anchored(encoder, 2, 1, scales["scale"])
-    run = kshot.fit(start, rows, steps=150, rate=0.01, executor="loop", validation_tasks=1, progress=False)
-    assert isinstance(run.learner, Anchored)
-    model, fresh = run.learner.adaptive(), hidden_gain(40, 1)
-    found = torch.stack([
-        model.adapt(x[:16], y[:16]).state["coefficients"] for x, y in zip(fresh.inputs, fresh.changes, strict=True)
-    ])[:, 0]  # fmt: skip
-    truth = model.coefficients(fresh.parameters)[:, 0]
-    assert float(torch.corrcoef(torch.stack([found, truth]))[0, 1]) > 0.9
-
-
-def test_what_cannot_be_anchored_is_told() -> None:
-    with pytest.raises(SettingError, match=r"give kshot\.encoders\.mlp"):
-        Anchored(kshot.encoders.identity(3), 2, 1)
-    with pytest.raises(SettingError, match="mean and deviation of 2 parameters"):
-        Dynamics(kshot.encoders.mlp(3, (4,)), 2, 2, parameters=[[0.0], [1.0]])

@@ -2,6 +2,7 @@
 
 from kshot.bundles import register_encoder, register_learner
 from kshot.control.agent import RobotAgent, steer
+from kshot.control.anchored import Anchored
 from kshot.control.arm_policy import ArmPolicy, arm_policy
 from kshot.control.bandits import Bandits, Counts, Played, greedy, oracle, play, thompson, ucb, uniform
 from kshot.control.bodies import Fault, Robot
@@ -9,7 +10,7 @@ from kshot.control.controlled import controlled
 from kshot.control.controller import Belief, Controller
 from kshot.control.cost_to_go import CostPrediction, CostToGo
 from kshot.control.demonstrations import Demonstrations
-from kshot.control.dynamics import Anchored, Dynamics
+from kshot.control.dynamics import Dynamics
 from kshot.control.families import KINDS, Family, PlanningTasks, draw_family, planning_dataset
 from kshot.control.gittins import gittins
 from kshot.control.gradient_policy import GradientPolicy, gradient_policy
@@ -17,11 +18,14 @@ from kshot.control.grids import Grid
 from kshot.control.guidance import Guidance
 from kshot.control.living import Handover, Lived, Shaking, live
 from kshot.control.maps import MapEncoder
+from kshot.control.motors import MotorDynamics
 from kshot.control.mpc import MPC
-from kshot.control.places import GoalRooms, PointGoals, TabularMDPs, dark_room, small_grid
+from kshot.control.places import GoalRooms, PointGoals, dark_room, small_grid
 from kshot.control.planner import PathPlanner, Solved, Trial, choose_weight, path_planner
 from kshot.control.policy_agent import PolicyAgent, act
 from kshot.control.practice import MODELS, Practice, Practised
+from kshot.control.process_policy import ProcessPolicy, process_policy
+from kshot.control.processes import TabularMDPs
 from kshot.control.psrl import psrl
 from kshot.control.reasons import Reasons, why
 from kshot.control.recurrent import RecurrentPolicy, recurrent_policy
@@ -39,8 +43,10 @@ register_encoder(TerrainEncoder)
 register_learner(Anchored)
 register_learner(ArmPolicy)
 register_learner(Dynamics)
+register_learner(MotorDynamics)
 register_learner(GradientPolicy)
 register_learner(Guidance)
+register_learner(ProcessPolicy)
 register_learner(RecurrentPolicy)
 register_learner(TerrainCosts)
 
@@ -68,6 +74,7 @@ __all__ = [
     "Life",
     "Lived",
     "MapEncoder",
+    "MotorDynamics",
     "PathPlanner",
     "PlanningTasks",
     "Played",
@@ -75,6 +82,7 @@ __all__ = [
     "PolicyAgent",
     "Practice",
     "Practised",
+    "ProcessPolicy",
     "Reasons",
     "RecurrentPolicy",
     "Robot",
@@ -113,6 +121,7 @@ __all__ = [
     "path_planner",
     "planning_dataset",
     "play",
+    "process_policy",
     "psrl",
     "recurrent_policy",
     "robot_env",

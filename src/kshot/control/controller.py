@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kshot.control.bodies import Robot
-from kshot.control.dynamics import REACH, Dynamics
+from kshot.control.dynamics import Dynamics
 from kshot.control.mpc import MPC
 from kshot.errors import DataError, SettingError
 from kshot.learners import Adapted
@@ -54,7 +54,7 @@ class Belief:
         if not self.learner.directions:
             return
         learner = self.learner
-        found = learner.evidence(learner.encoder(learner.encoder.prepare(inputs)), changes)
+        found = learner.evidence(learner.embed(learner.encoder.prepare(inputs)), changes)
         self.kept.append(found)
         self.evidence, self.pull = self.evidence + found[0], self.pull + found[1]
         if len(self.kept) > self.window:
@@ -74,27 +74,8 @@ class Belief:
             known: the true parameters of each robot, [robots, k], as an oracle has them; they replace what is
                 believed. None: what is believed.
         """
-        learner = self.learner
-        layers, mean, std = _network(learner, self.state["weights"])
-        scale = torch.tensor(learner.scale)
-        weights = self.state["weights"]
-        if known is not None:
-            weights = learner.at(learner.coefficients(known))
-        weights = weights.expand(self.robots, -1, -1) if weights.ndim == 2 else weights
-
-        @torch.no_grad()
-        def advance(seen: Tensor, action: Tensor) -> Tensor:
-            h = layers((torch.cat([seen, action], -1) - mean) / std)
-            change = torch.baddbmm(weights[:, -1:], h, weights[:, :-1])
-            return seen + change.clamp(-REACH, REACH) * scale
-
-        return advance
-
-
-def _network(learner: Dynamics, like: Tensor) -> tuple[Any, Tensor, Tensor]:
-    encoder: Any = learner.encoder
-    mean, std = encoder.mean or [0.0] * encoder.inputs, encoder.std or [1.0] * encoder.inputs
-    return encoder.layers, like.new_tensor(mean), like.new_tensor(std)
+        found = self.state["coefficients"] if known is None else self.learner.coefficients(known)
+        return self.learner.simulator(found.expand(self.robots, -1))
 
 
 class Controller:

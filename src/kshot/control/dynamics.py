@@ -11,14 +11,14 @@ that one transition of a robot with 17 numbers gives 17 equations.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kshot.encoders import MLP, Encoder, Identity
+from kshot.encoders import Encoder
 from kshot.encoders.sizes import whole
 from kshot.errors import SettingError, UnsupportedError
 from kshot.heads.ridge import with_constant
@@ -76,14 +76,16 @@ class Dynamics(Learner):
             raise SettingError(
                 f"parameters is {parameters!r}; give mean and deviation of {self.directions} parameters"
             )
-        rows = encoder.features + 1
+        rows, linear = encoder.features + 1, self.linear()
         self.mean = nn.Parameter(torch.zeros(rows, self.outputs))
-        drawn = (
-            torch.randn(rows, self.directions, self.outputs) if directions else torch.zeros(rows, 0, outputs)
-        )
-        self.basis = nn.Parameter(drawn / math.sqrt(rows * max(directions, 1)))
+        drawn = torch.randn(rows, linear, self.outputs) if linear else torch.zeros(rows, 0, outputs)
+        self.basis = nn.Parameter(drawn / math.sqrt(rows * max(linear, 1)))
         self.log_noise = nn.Parameter(torch.full((self.outputs,), math.log(0.5)))
         self.log_trust = nn.Parameter(torch.zeros(()))
+
+    def linear(self) -> int:
+        """How many of the coefficients are directions of the last layer: all."""
+        return self.directions
 
     def config(self) -> dict[str, Any]:
         told = {"parameters": self.parameters_scale} if self.parameters_scale else {}
@@ -134,21 +136,33 @@ class Dynamics(Learner):
         evidence, pull = self.evidence(support.inputs, support.targets)
         return self.posterior(evidence.sum(0), pull.sum(0))
 
-    def evidence(self, features: Tensor, changes: Tensor) -> tuple[Tensor, Tensor]:
+    def evidence(self, embedded: Tensor, changes: Tensor) -> tuple[Tensor, Tensor]:
         """What each of n transitions adds: to the precision [n, k, k], and to precision times mean, [n, k].
 
         Args:
-            features: [n, features], of the encoder. changes: of the observations, [n, outputs].
+            embedded: n transitions, as `embed` gives them. changes: of the observations, [n, outputs].
         """
-        h = with_constant(features)
-        basis = self.spanned(h)
-        rest = changes / changes.new_tensor(self.scale) - h @ self.mean
+        basis = self.effects(embedded)
+        rest = changes / changes.new_tensor(self.scale) - self.expected(embedded)
         weighed = basis * (self.log_trust - 2 * self.log_noise).exp()
         return weighed @ basis.transpose(1, 2), (weighed @ rest.unsqueeze(2)).squeeze(2)
 
+    def expected(self, embedded: Tensor) -> Tensor:
+        """The change by a robot of which nothing is known, in scaled units, [n, outputs]."""
+        return with_constant(embedded) @ self.mean
+
+    def effects(self, embedded: Tensor) -> Tensor:
+        """What each coefficient does to each output there, [n, k, outputs]."""
+        return self.spanned(with_constant(embedded))
+
+    def predicted(self, coefficients: Tensor, embedded: Tensor) -> Tensor:
+        """The change by a robot of these coefficients [k], or by one for each row [n, k], in scaled units, [n, outputs]."""
+        h, weights = with_constant(embedded), self.at(coefficients)
+        return h @ weights if weights.ndim == 2 else torch.einsum("nf,nfd->nd", h, weights)
+
     def spanned(self, h: Tensor) -> Tensor:
-        """What each coefficient does to each output, [n, k, outputs]."""
-        return (h @ self.basis.flatten(1)).reshape(len(h), self.directions, self.outputs)
+        """What each direction of the last layer does to each output, [n, directions, outputs]."""
+        return (h @ self.basis.flatten(1)).reshape(len(h), self.basis.shape[1], self.outputs)
 
     def posterior(self, evidence: Tensor, pull: Tensor) -> dict[str, Tensor]:
         """From summed evidence [..., k, k] and pull [..., k] to the state of one robot, or of several."""
@@ -164,15 +178,33 @@ class Dynamics(Learner):
 
     def respond(self, state: dict[str, Tensor], inputs: Tensor, space: OutputSpace) -> Gaussian:
         """Mean and variance of the change, [m, outputs] each."""
-        h = with_constant(inputs)
         scale = inputs.new_tensor(self.scale)
-        variance = (2 * self.log_noise).exp().expand(len(h), -1)
+        variance = (2 * self.log_noise).exp().expand(len(inputs), -1)
         if self.directions:
-            basis = self.spanned(h).transpose(1, 2)
+            basis = self.effects(inputs).transpose(1, 2)
             root = torch.linalg.cholesky(state["precision"])
             spread = torch.linalg.solve_triangular(root, basis.flatten(0, 1).T, upper=False)
-            variance = variance + spread.square().sum(0).unflatten(0, (len(h), self.outputs))
-        return Gaussian(h @ state["weights"] * scale, variance * scale.square())
+            variance = variance + spread.square().sum(0).unflatten(0, (len(inputs), self.outputs))
+        return Gaussian(self.predicted(state["coefficients"], inputs) * scale, variance * scale.square())
+
+    def simulator(self, coefficients: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """A function from observations and actions of robots, [robots, plans, ...], to the observations after them.
+
+        Args:
+            coefficients: of each robot, [robots, k].
+        """
+        weights = self.at(coefficients)
+        encoder: Any = self.encoder
+        mean = weights.new_tensor(encoder.mean or [0.0] * encoder.inputs)
+        std, scale = weights.new_tensor(encoder.std or [1.0] * encoder.inputs), weights.new_tensor(self.scale)
+
+        @torch.no_grad()
+        def advance(seen: Tensor, action: Tensor) -> Tensor:
+            h = encoder.layers((torch.cat([seen, action], -1) - mean) / std)
+            change = torch.baddbmm(weights[:, -1:], h, weights[:, :-1])
+            return seen + change.clamp(-REACH, REACH) * scale
+
+        return advance
 
 
 def robust_loss(outputs: Gaussian, targets: Tensor, scale: Sequence[float], space: OutputSpace) -> Tensor:
@@ -180,78 +212,3 @@ def robust_loss(outputs: Gaussian, targets: Tensor, scale: Sequence[float], spac
     by = targets.new_tensor(scale)
     huber = F.smooth_l1_loss(outputs.mean / by, targets / by, beta=0.5)
     return 2 * huber + 0.1 * space.loss(outputs, targets)
-
-
-class Anchored(Learner):
-    """Trains a `Dynamics` whose coefficients are the true parameters of the robots, which a simulation knows.
-
-    y = M'h + sum_k c_k B_k'h + e as there, with c the scaled parameters, which are given as inputs. What is learned
-    so predicts where parameters are told, and finds them where they are not: `adaptive()` is the same network with
-    the parameters unknown, its prior their distribution in training.
-
-    Args:
-        encoder: `kshot.encoders.mlp` of observation, action and parameters, with mean and std; the parameters reach
-            the last layer only.
-        outputs, scale: as for `Dynamics`. parameters: how many of the last inputs are parameters.
-    """
-
-    kind: ClassVar[str] = "anchored_dynamics"
-    spaces: ClassVar[tuple[type[OutputSpace], ...]] = (Numbers,)
-
-    def __init__(
-        self, encoder: Encoder, outputs: int, parameters: int, scale: Sequence[float] | None = None
-    ) -> None:
-        super().__init__(encoder)
-        inputs = getattr(encoder, "inputs", 0)
-        self.told = whole("parameters", parameters)
-        if not isinstance(encoder, MLP) or inputs <= self.told or not encoder.mean:
-            raise SettingError(
-                f"the encoder is {type(encoder).__name__} of {inputs} inputs, {parameters} of them parameters; give "
-                "kshot.encoders.mlp of observation, action and parameters, with mean= and std="
-            )
-        self.model = Dynamics(Identity(encoder.features), outputs, self.told, scale)
-
-    def config(self) -> dict[str, Any]:
-        return {"outputs": self.model.outputs, "parameters": self.told, "scale": self.model.scale}
-
-    def check_space(self, space: OutputSpace) -> None:
-        self.model.check_space(space)
-
-    def embed(self, prepared: Tensor) -> Tensor:
-        """Features and scaled parameters, [n, features + parameters]."""
-        known = prepared[:, -self.told :]
-        seen = torch.cat([prepared[:, : -self.told], torch.zeros_like(known)], 1)
-        return torch.cat([self.encoder(seen), known], 1)
-
-    def loss(self, task: Task) -> Tensor:
-        return robust_loss(*self.answer(task), self.model.scale, task.space)
-
-    def solve(self, support: Examples, space: OutputSpace) -> dict[str, Tensor]:
-        """Nothing: what differs between robots is told."""
-        return {}
-
-    def respond(self, state: dict[str, Tensor], inputs: Tensor, space: OutputSpace) -> Gaussian:
-        h, known = with_constant(inputs[:, : -self.told]), inputs[:, -self.told :]
-        own = self.model
-        scale = inputs.new_tensor(own.scale)
-        mean = h @ own.mean + (known.unsqueeze(2) * own.spanned(h)).sum(1)
-        return Gaussian(mean * scale, ((2 * own.log_noise).exp() * scale.square()).expand(len(h), -1))
-
-    def adaptive(self) -> Dynamics:
-        """The same model with the parameters unknown: it finds them in transitions."""
-        cut, encoder, own = -self.told, self.encoder, self.model
-        assert isinstance(encoder, MLP)
-        smaller = MLP(
-            encoder.inputs - self.told, encoder.hidden, activation=encoder.activation, mean=encoder.mean[:cut],
-            std=encoder.std[:cut],
-        )  # fmt: skip
-        weights = {name: value.clone() for name, value in encoder.state_dict().items()}
-        weights["layers.0.weight"] = weights["layers.0.weight"][:, :cut].clone()
-        smaller.load_state_dict(weights)
-        found = Dynamics(smaller, own.outputs, self.told, own.scale, [encoder.mean[cut:], encoder.std[cut:]])
-        with torch.no_grad():
-            for name in ("mean", "basis", "log_noise"):
-                getattr(found, name).copy_(getattr(own, name))
-            # errors of neighbouring transitions are alike, so each counts for less than one
-            found.log_trust.fill_(-1.0)
-        return found.train(self.training)

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from kshot.control.advantages import advantages
 from kshot.control.demonstrations import Demonstrations
+from kshot.control.episodes import Episodes, by_task, scaled_advantages
 from kshot.control.worlds import World, one_world
 from kshot.encoders import Encoder, identity
 from kshot.encoders.sizes import whole
@@ -28,23 +28,11 @@ from kshot.tasks import Examples, InteractiveTask
 from kshot.tasks.spaces import Actions, OutputSpace
 from kshot.tasks.spaces.numbers import Gaussian
 
-DECAY = 0.95
-"""Of generalised advantages. Schulman et al. (2016), "High-Dimensional Continuous Control Using GAE"."""
-
 FLOOR = -3.0
 """Least logarithm of the spread of actions, in units of the action's range: a policy that is certain learns no more."""
 
 Weights = dict[str, Tensor]
 Loss = Callable[[Weights], Tensor]
-
-
-class Episodes(NamedTuple):
-    """What was seen, done and earned, [..., steps, episodes, ...], and which steps still counted."""
-
-    seen: Tensor
-    actions: Tensor
-    rewards: Tensor
-    going: Tensor
 
 
 class GradientPolicy(Learner):
@@ -190,7 +178,7 @@ class GradientPolicy(Learner):
         acts = lived.actions.flatten(-3, -2) if self.space.continuous else lived.actions.flatten(-2)
         chance = self._chances(outputs, acts)
         ratio = chance if given else (chance - chance.detach()).exp()
-        weight = self._advantages(lived).flatten(-2)
+        weight = scaled_advantages(lived, self.discount).flatten(-2)
         return -(ratio * weight).sum(-1) / lived.going.flatten(-2).sum(-1).clamp(min=1)
 
     def _chances(self, outputs: Tensor | Gaussian, actions: Tensor) -> Tensor:
@@ -199,17 +187,6 @@ class GradientPolicy(Learner):
             gap = (actions - outputs.mean) ** 2 / outputs.variance
             return -0.5 * (outputs.variance.log() + gap).sum(-1)
         return outputs.log_softmax(-1).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-
-    @torch.no_grad()
-    def _advantages(self, lived: Episodes) -> Tensor:
-        """Of each step, [..., steps, episodes], mean 0 and spread 1 within each task; 0 where nothing counted."""
-        paid, going = lived.rewards, lived.going
-        to_go = advantages(paid, torch.zeros_like(paid), going, decay=1.0, discount=self.discount)
-        found = advantages(paid, _fitted(lived, to_go), going, decay=DECAY, discount=self.discount)
-        count = lived.going.sum((-2, -1), keepdim=True).clamp(min=1)
-        middle = found.sum((-2, -1), keepdim=True) / count
-        spread = (((found - middle) * lived.going).square().sum((-2, -1), keepdim=True) / count).sqrt()
-        return (found - middle) / (spread + 1e-6) * lived.going
 
     @torch.no_grad()
     def live(self, weights: Weights, world: World, hidden: Tensor, rng: torch.Generator) -> Episodes:
@@ -225,7 +202,7 @@ class GradientPolicy(Learner):
             state, reward, done = world.step(copies, state, action, rng)
             rows.append((seen, action, reward.to(going), going))
             going = going * (~done).to(going)
-        return Episodes(*(_by_task(torch.stack(column), count) for column in zip(*rows, strict=True)))
+        return Episodes(*(by_task(torch.stack(column), count) for column in zip(*rows, strict=True)))
 
     def _drawn(self, outputs: Tensor | Gaussian, rng: torch.Generator) -> Tensor:
         if isinstance(outputs, Gaussian):
@@ -284,24 +261,6 @@ class GradientPolicy(Learner):
 
 def _constant(weights: Weights) -> Weights:
     return {name: value.detach() for name, value in weights.items()}
-
-
-def _by_task(rows: Tensor, count: int) -> Tensor:
-    """[steps, n * episodes, ...] as [n, steps, episodes, ...]."""
-    return rows.reshape(rows.shape[0], count, -1, *rows.shape[2:]).movedim(1, 0)
-
-
-def _fitted(lived: Episodes, to_go: Tensor) -> Tensor:
-    """A baseline for each task: the return to go as a linear function of what is seen, its square, and time."""
-    steps = to_go.shape[-2]
-    time = (torch.arange(steps, dtype=to_go.dtype, device=to_go.device) / steps)[:, None].expand_as(to_go)
-    columns = [lived.seen, lived.seen**2, torch.stack([time, time**2, time**3, torch.ones_like(time)], -1)]
-    x = torch.cat(columns, -1).flatten(-3, -2).double()
-    weighted = x * lived.going.flatten(-2).unsqueeze(-1)
-    matrix = weighted.transpose(-1, -2) @ x + 1e-3 * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-    right = weighted.transpose(-1, -2) @ to_go.flatten(-2).unsqueeze(-1).double()
-    fitted: Tensor = (x @ torch.linalg.solve(matrix, right)).squeeze(-1).to(to_go)
-    return fitted.reshape(to_go.shape)
 
 
 def gradient_policy(world: World, **settings: Any) -> GradientPolicy:

@@ -1,9 +1,9 @@
-"""Worlds to move in: tabular decision processes, rooms with a hidden goal, and points on a plane."""
+"""Worlds to move in: rooms with a hidden goal, and points on a plane."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,120 +17,18 @@ WAYS = torch.tensor([[-1, 0], [0, 1], [1, 0], [0, -1], [0, 0]])
 """Up, right, down, left, stay: rows and columns."""
 
 
-class Plan(NamedTuple):
-    """Values [n, 1 + length, states] by steps left of a life, and choices [n, length, states] by steps left after."""
-
-    values: Tensor
-    choices: Tensor
-
-
-def _check_lives(horizon: int, lives: int) -> None:
+def check_lives(horizon: int, lives: int) -> None:
+    """Raise SettingError where a horizon cannot be cut into so many lives."""
     if lives < 1 or horizon % lives:
         raise SettingError(
             f"lives is {lives}, horizon {horizon}; the horizon is a multiple of lives, at least 1"
         )
 
 
-def _left(taken: Tensor, horizon: int, lives: int) -> Tensor:
+def share_left(taken: Tensor, horizon: int, lives: int) -> Tensor:
     """Shares of the life and of all steps that are left, [n, 2], after steps taken [n, 1]."""
     length, now = horizon // lives, taken.to(torch.get_default_dtype())
     return torch.cat([1 - now % length / length, 1 - now / horizon], 1)
-
-
-@dataclass(frozen=True)
-class TabularMDPs(World):
-    """Random decision processes of RL^2: rewards N(m, 1) with m ~ N(1, 1), transitions Dirichlet(1), start in state 0.
-
-    Duan et al. (2016). Every `horizon / lives` steps one is put back to state 0, in the same process. What is seen is
-    the state, one-hot, and the shares of the life and of all steps that are left.
-
-    >>> rng = torch.Generator().manual_seed(0)
-    >>> world = TabularMDPs(states=3, choices=2, horizon=4)
-    >>> hidden = world.hide(2, rng)
-    >>> world.observe(world.reset(hidden, rng)).shape, world.optimum(hidden).shape
-    (torch.Size([2, 5]), torch.Size([2]))
-    """
-
-    states: int = 10
-    choices: int = 5
-    horizon: int = 10
-    lives: int = 1
-    name: ClassVar[str] = "tabular MDP"
-
-    def __post_init__(self) -> None:
-        if self.states < 2 or self.choices < 2 or self.horizon < 1:
-            raise SettingError(
-                f"states is {self.states}, choices {self.choices}, horizon {self.horizon}; give at least 2, 2 and 1"
-            )
-        _check_lives(self.horizon, self.lives)
-
-    @property
-    def observations(self) -> int:
-        return self.states + 2
-
-    @property
-    def actions(self) -> Actions:
-        return Actions(self.choices)
-
-    def limits(self) -> tuple[float, float]:
-        return (0.0, 1.0)
-
-    def hide(self, count: int, generator: torch.Generator) -> Tensor:
-        """Mean rewards and chances to get to each state, [count, states, choices, 1 + states]."""
-        shape = (count, self.states, self.choices)
-        mean = 1 + torch.randn(*shape, 1, generator=generator)
-        # Dirichlet(1) is exponentials over their sum
-        draws = -torch.rand(*shape, self.states, generator=generator).clamp(min=1e-12).log()
-        return torch.cat([mean, draws / draws.sum(-1, keepdim=True)], -1)
-
-    def reset(self, hidden: Tensor, generator: torch.Generator) -> Tensor:
-        """State and steps taken, [n, 2]."""
-        return torch.zeros(len(hidden), 2, dtype=torch.long)
-
-    def observe(self, state: Tensor) -> Tensor:
-        left = _left(state[:, 1:], self.horizon, self.lives)
-        return torch.cat([F.one_hot(state[:, 0], self.states).to(left.dtype), left], 1)
-
-    def step(self, hidden: Tensor, state: Tensor, action: Tensor, generator: torch.Generator) -> Step:
-        row = hidden[torch.arange(len(hidden)), state[:, 0], action]
-        reward = row[:, 0] + torch.randn(len(row), generator=generator)
-        to = torch.multinomial(row[:, 1:], 1, generator=generator)
-        taken = state[:, 1:] + 1
-        back = taken % (self.horizon // self.lives) == 0
-        return Step(torch.cat([torch.where(back, 0, to), taken], 1), reward, taken[:, 0] >= self.horizon)
-
-    def place(self, state: Tensor) -> Tensor:
-        """The state's number."""
-        return state[:, 0]
-
-    def told(self, hidden: Tensor, state: Tensor) -> Tensor:
-        """What is still to come for one who knows all, in this life and after it, [n, 2]; mean over steps."""
-        length = self.horizon // self.lives
-        plans = self.plan(hidden)
-        left = length - state[:, 1] % length
-        here = plans.values[torch.arange(len(hidden)), left, state[:, 0]]
-        later = plans.values[:, length, 0]
-        return torch.stack([here / length, later / length], 1)
-
-    def expert(self, hidden: Tensor, state: Tensor) -> Tensor:
-        """What one does who knows the hidden numbers, [n]."""
-        length = self.horizon // self.lives
-        left = length - state[:, 1] % length
-        return self.plan(hidden).choices[torch.arange(len(hidden)), left - 1, state[:, 0]]
-
-    def plan(self, hidden: Tensor) -> Plan:
-        """What a life is worth and what to do in it, for one who knows the hidden numbers: backward induction."""
-        value = torch.zeros(hidden.shape[:2], dtype=hidden.dtype)
-        values, choices = [value], []
-        for _ in range(self.horizon // self.lives):
-            value, choice = (hidden[..., 0] + (hidden[..., 1:] @ value[:, None, :, None])[..., 0]).max(2)
-            values.append(value)
-            choices.append(choice)
-        return Plan(torch.stack(values, 1), torch.stack(choices, 1))
-
-    def optimum(self, hidden: Tensor) -> Tensor:
-        """Expected return of an episode for one who knows the hidden numbers, [n]."""
-        return self.lives * self.plan(hidden).values[:, -1, 0]
 
 
 @dataclass(frozen=True)
@@ -159,7 +57,7 @@ class GoalRooms(World):
     def __post_init__(self) -> None:
         if self.size < 2 or self.horizon < 1:
             raise SettingError(f"size is {self.size}, horizon {self.horizon}; give at least 2 and 1")
-        _check_lives(self.horizon, self.lives)
+        check_lives(self.horizon, self.lives)
         if not 0 <= self.near < self.size:
             raise SettingError(
                 f"near is {self.near}; goals are kept out of a corner smaller than {self.size}"
@@ -191,7 +89,7 @@ class GoalRooms(World):
         return torch.zeros(len(hidden), 3, dtype=torch.long)
 
     def observe(self, state: Tensor) -> Tensor:
-        left = _left(state[:, 2:], self.horizon, self.lives)
+        left = share_left(state[:, 2:], self.horizon, self.lives)
         place = F.one_hot(state[:, :2], self.size).flatten(1).to(left.dtype)
         return torch.cat([place, left], 1)
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 
+from kshot.control.anchored import Anchored
 from kshot.control.controlled import controlled
-from kshot.control.dynamics import Anchored, Dynamics
+from kshot.control.dynamics import Dynamics
 from kshot.control.kept_lives import read_lives, write_lives
 from kshot.control.living import Lived, Shaking, live
 from kshot.control.mpc import MPC
@@ -95,17 +96,21 @@ class Practised:
     Args:
         family: robots to practise on. plan: how. seed: decides everything.
         models: some of `MODELS`. folder: for lives, checkpoints and results; None: nothing is kept.
+        start: trained models, "adaptive" and "plain", to go on from; None: networks that know nothing.
         told: called with a sentence after each piece of work.
     """
 
     def __init__(
         self, family: Robots, plan: Practice | None = None, *, seed: int = 0, models: tuple[str, ...] = MODELS,
         folder: Path | None = None, told: Callable[[str], None] = lambda text: None,
+        start: Mapping[str, Dynamics] | None = None,
     ) -> None:  # fmt: skip
         unknown = [name for name in models if name not in MODELS]
         if unknown or not models:
             raise SettingError(f"models is {models}; choose some of {', '.join(MODELS)}")
-        self.plan = plan or Practice()
+        if start is not None and not {"adaptive", "plain"} <= set(start):
+            raise SettingError(f"start has {sorted(start)}; give the models adaptive and plain")
+        self.plan, self.start = plan or Practice(), start
         self.family = replace(family, steps=2 * self.plan.length, change=None)
         self.seed, self.names, self.folder, self.told = seed, models, folder, told
         self.lived: Transitions | None = None
@@ -125,14 +130,21 @@ class Practised:
         for who, count in (("simulated", plan.simulated), ("shaken", plan.shaken)):
             if count:
                 self._live(who, count, {})
-        models = self._begun(plan.first, self.seed, "first") if plan.rounds else {}
-        for turn in range(plan.rounds):
-            if turn:
-                models = self._gone_on(f"{turn}")
-            for name in self.names:
-                self._live(name, plan.lives, models, turn)
+        driven = [(name, turn) for turn in range(plan.rounds) for name in self.names]
+        # models of the rounds only drive: where all that they lived through is there, none is needed
+        needed = any(not self._kept(who, turn).exists() for who, turn in driven) if self.folder else True
+        models: dict[str, Dynamics] = {}
+        for name, turn in driven:
+            if needed and name == self.names[0]:
+                models = self._gone_on(f"{turn}") if turn else self._begun(plan.first, self.seed, "first")
+            self._live(name, plan.lives, models, turn)
         assert self.lived is not None
         return self.lived
+
+    def _kept(self, who: str, turn: int) -> Path:
+        """Where lives are kept."""
+        assert self.folder is not None
+        return self.folder / f"lives-{turn}-{who}.safetensors"
 
     def anew(self, seed: int) -> dict[str, Dynamics]:
         """Models trained from the start on everything that was lived through; `gather` comes first."""
@@ -162,7 +174,7 @@ class Practised:
 
     def _live(self, who: str, count: int, models: dict[str, Dynamics], turn: int = 0) -> None:
         """Add `count` lives under somebody's control, and what was rehearsed in them."""
-        kept = self.folder / f"lives-{turn}-{who}.safetensors" if self.folder else None
+        kept = self._kept(who, turn) if self.folder else None
         if kept is not None and kept.exists():
             found = {name: Transitions(*parts, **ONE) for name, parts in read_lives(kept).items()}
             self.told(f"{who}: {len(found['lived'])} stretches found in {kept.name}")
@@ -236,6 +248,8 @@ class Practised:
         return run.learner
 
     def _fresh(self, name: str, seed: int) -> Dynamics | Anchored:
+        if self.start is not None:
+            return self.start["plain"] if name == "plain" else Anchored.of(self.start["adaptive"])
         source = self._source(name)
         scales, outputs = source.scales(), self.family.body.observations
         with drawing(torch.device("cpu"), seed, "weights"):
@@ -247,7 +261,8 @@ class Practised:
                 std=scales["std"],
             )
             if name == "told":
-                return Anchored(encoder, outputs, source.parameters.shape[1], scales["scale"])
+                motors = len(self.family.body.joints)
+                return Anchored(encoder, outputs, source.parameters.shape[1], scales["scale"], motors)
             return Dynamics(encoder, outputs, 0, scales["scale"])
 
 

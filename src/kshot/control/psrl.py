@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kshot.control.places import TabularMDPs
+from kshot.control.processes import TabularMDPs
 
 
 def psrl(world: TabularMDPs, hidden: Tensor, generator: torch.Generator) -> Tensor:

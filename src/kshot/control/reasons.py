@@ -11,7 +11,6 @@ import torch
 
 from kshot.control.dynamics import Dynamics
 from kshot.errors import UnsupportedError, need
-from kshot.heads.ridge import with_constant
 from kshot.learners import Adapted
 
 _OURS, _THEIRS, _ORACLE = "#d1495b", "#00798c", "#777777"
@@ -73,10 +72,9 @@ def why(task: Adapted) -> Reasons:
     others = learner.posterior(evidence.sum(0) - evidence, pull.sum(0) - pull)
     gone = others["coefficients"] - state["coefficients"]
     moved = torch.einsum("nk,kl,nl->n", gone, state["precision"], gone).clamp(min=0).sqrt()
-    h = with_constant(features)
-    without = torch.einsum("nf,nfd->nd", h, others["weights"])
+    without = learner.predicted(others["coefficients"], features)
     scaled = changes / changes.new_tensor(learner.scale)
-    parts = (moved, scaled, h @ learner.mean, without)
+    parts = (moved, scaled, learner.expected(features), without)
     return Reasons(task.ids, *(part.numpy(force=True) for part in parts))
 
 
@@ -138,12 +136,10 @@ def recovery_picture(
         for name, found in rows.items():
             _course(axes, name, found, smooth)
         axes.axvline(broken, color="black", linestyle="--", linewidth=1)
-        axes.annotate(
-            told, (broken, axes.get_ylim()[1]), xytext=(4, -4), textcoords="offset points", va="top"
-        )
         axes.set_xlabel("step")
         axes.set_ylabel(f"{label}, mean of {smooth}")
-        axes.legend(loc="upper left")
+        axes.legend(loc="best")
+    figure.suptitle(f"from the dashed line on: {told}", fontsize=10)
     return png(figure)
 
 
