@@ -11,8 +11,8 @@ import sys
 import torch
 
 import kshot
-from benchmarks.contestants import tasks
 from benchmarks.memory import peak_mb
+from benchmarks.peers.cases import tasks
 from kshot.engine import accumulate
 from kshot.tasks import Examples, Task
 from kshot.tasks.spaces import Classes
