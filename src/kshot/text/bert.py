@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -105,6 +105,9 @@ class Bert(nn.Module):
         return bias + far
 
 
+Change = Callable[[str, Tensor], Tensor]
+
+
 class Layer(nn.Module):
     """Self-attention, then two linear layers, each with its input added and normalised afterwards."""
 
@@ -116,16 +119,24 @@ class Layer(nn.Module):
         self.heads, self.approximate = heads, "none" if activation == "gelu" else "tanh"
         self.relu = activation == "relu"
 
-    def forward(self, x: Float[Tensor, "n t d"], bias: Float[Tensor, "n h s t"]) -> Float[Tensor, "n t d"]:
+    def forward(
+        self, x: Float[Tensor, "n t d"], bias: Float[Tensor, "n h s t"], change: Change | None = None
+    ) -> Float[Tensor, "n t d"]:
+        """`change` gives what is added to a linear map's output, by the map's name and its input."""
+
+        def mapped(name: str, given: Tensor) -> Tensor:
+            own: Tensor = getattr(self, name)(given)
+            return own if change is None else own + change(name, given)
+
         q, k, v = (
-            part(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for part in (self.query, self.key, self.value)
+            mapped(name, x).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for name in ("query", "key", "value")
         )
         read = F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
-        x = self.first_norm(x + self.mixed(read))
-        wide = self.widen(x)
+        x = self.first_norm(x + mapped("mixed", read))
+        wide = mapped("widen", x)
         wide = F.relu(wide) if self.relu else F.gelu(wide, approximate=self.approximate)
-        out: Tensor = self.second_norm(x + self.narrow(wide))
+        out: Tensor = self.second_norm(x + mapped("narrow", wide))
         return out
 
 
@@ -145,7 +156,7 @@ def load_weights(network: Bert, found: Mapping[str, Tensor], where: str) -> None
             f"{where} does not fit its config.json: {len(missing)} weights are missing and {len(shapes)} of another "
             f"shape, for example {(missing + shapes)[0]!r}; fetch the folder again"
         )
-    network.load_state_dict(kept)
+    network.load_state_dict(kept, assign=True)
 
 
 def name_here(name: str) -> str:

@@ -62,7 +62,8 @@ class TextModel(WindowedText):
         folder = find(source)
         config = read_json(folder / "config.json")
         self.weights = checked(folder / "model.safetensors", weights, source)
-        network = Bert(config)
+        with torch.device("meta"):  # no numbers are drawn that are overwritten at once
+            network = Bert(config)
         load_weights(network, _tensors(folder / "model.safetensors"), source)
         self._network = [network.eval().requires_grad_(False)]  # in a list: its weights are named, not saved
         self.tokenizer, self.words = tokenizer_of(folder)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -37,11 +38,13 @@ class LowRank(nn.Module):
     def forward(
         self, place: int, layer: nn.Module, x: Float[Tensor, "n t d"], bias: Float[Tensor, "n h s t"]
     ) -> Float[Tensor, "n t d"]:
-        """What the block gives with its change."""
-        moved = {
-            f"{name}.weight": getattr(layer, name).weight
-            + self.own[f"{place}_{name}_b"] @ self.own[f"{place}_{name}_a"]
-            for name in MOVED
-        }
-        out: Tensor = torch.func.functional_call(layer, moved, (x, bias))
+        """What the block gives with its change.
+
+        x (W + B A)' is taken as x W' + (x A') B', so that no gradient of a whole W is ever computed.
+        """
+
+        def change(name: str, given: Tensor) -> Tensor:
+            return F.linear(F.linear(given, self.own[f"{place}_{name}_a"]), self.own[f"{place}_{name}_b"])
+
+        out: Tensor = layer(x, bias, change)
         return out

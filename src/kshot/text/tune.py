@@ -27,7 +27,7 @@ from kshot.trust.calibration import best_temperature
 
 _SHARPNESS = 20.0  # of cosines before the softmax
 _DECAY = 0.01
-_TOGETHER = 32
+_TOGETHER = 16
 
 
 @dataclass(frozen=True)
