@@ -124,8 +124,8 @@ class Layer(nn.Module):
     ) -> Float[Tensor, "n t d"]:
         """`change` gives what is added to a linear map's output, by the map's name and its input."""
 
-        def mapped(name: str, given: Tensor) -> Tensor:
-            own: Tensor = getattr(self, name)(given)
+        def mapped(name: str, given: Tensor) -> Any:
+            own = getattr(self, name)(given)
             return own if change is None else own + change(name, given)
 
         q, k, v = (
