@@ -76,7 +76,8 @@ def _asked(learner: TextClassifier, spec: str, judged: str, title: str, ways: in
             cell = kshot.learners.self_knowledge.known(learner, one.ways, one.shots)
             assert cell is not None
             familiar = one.gauge.familiarity(one.outputs).numpy()
-            lost.append(100 * float((familiar < cell.sureness.threshold(share)).mean()))
+            least = one.gauge.sureness(cell.sureness).threshold(share)
+            lost.append(100 * float((familiar < least).mean()))
         mean, low, high = interval(np.array(lost))
         print(
             f"{spec[:8]} {title:10s} {ways:3d} intents: {100 * share:.0f} % asked, {mean:.1f} [{low:.1f}, {high:.1f}]"

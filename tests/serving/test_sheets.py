@@ -79,7 +79,7 @@ def test_answers_from_what_is_kept_are_those_of_solving_again(service: Service, 
     assert (short.version, list(short.labels)) == (whole.version, list(whole.labels))
     fresh = service.tasks.of("a", whole)
     assert fresh.gauge is not None
-    assert short.kept.gauge == pytest.approx((fresh.gauge.others, fresh.gauge.span), abs=1e-5)
+    assert short.kept.gauge == pytest.approx(fresh.gauge.numbers, abs=1e-5)
     expected = fresh.predict(ASKED).to_json()
     for given, told in zip(cold(service, model), expected, strict=True):
         assert (given["label"], given["unknown"]) == (told["label"], told["unknown"])

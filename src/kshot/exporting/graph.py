@@ -128,8 +128,8 @@ def _features(task: Adapted) -> list[GraphInput]:
 
 
 def _threshold(task: Adapted) -> float:
-    if task.knowledge is not None:
-        return task.knowledge.sureness.threshold()
+    if task.knowledge is not None and task.gauge is not None:
+        return task.gauge.sureness(task.knowledge.sureness).threshold()
     return float(task.learner.threshold) if isinstance(task.space, Classes) else -math.inf
 
 

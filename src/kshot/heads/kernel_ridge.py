@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kshot.errors import UnsupportedError
 from kshot.heads.after import means_after, products_after
 from kshot.heads.head import (
     Arrays,
@@ -22,12 +23,16 @@ from kshot.heads.head import (
     squared_distances,
     table,
 )
-from kshot.heads.kernel_ridge_without import ClassesWithoutEach, NumbersWithoutEach
+from kshot.heads.kernel_ridge_without import ClassesWithoutEach, NumbersWithoutEach, OwnPrototypes
 from kshot.heads.prototype import PrototypeWithoutEach
 from kshot.heads.without_each import Resolved, WithoutEach
 
 _WORTH = 8
 """Inner products of the examples are carried in a state while the features are this many times as large."""
+
+
+_LEFT_OUT = 2000
+"""Examples up to which leaving out each is worth its n x n matrices where nobody asked for it."""
 
 
 class KernelRidgeHead(Head):
@@ -113,6 +118,21 @@ class KernelRidgeHead(Head):
         if "mean" in state:
             return fitted + state["mean"]
         return fitted + self._own_prior(products, table(targets, len(state["prototypes"]), products), width)
+
+    def respond_left_out(self, state: State, targets: Tensor) -> Tensor | None:
+        support = state["support"]
+        if "mean" in state or len(support) > _LEFT_OUT:
+            return None
+        products = state["products"] if "products" in state else support @ support.T
+        prior = OwnPrototypes(
+            products, targets, state["dual"].shape[1], self.log_scale.exp() / support.shape[1]
+        )
+        regular = self._ridged(self._near(_apart(products), support.shape[1]))
+        found = ClassesWithoutEach(regular, prior, self._no_queries, self.log_gain.exp())
+        return found.own() if found.finite else None
+
+    def _no_queries(self, _: Tensor) -> Tensor:
+        raise UnsupportedError("only the examples themselves are answered out of their inner products")
 
     def kept(self, state: State, targets: Tensor) -> Arrays:
         """Dual coefficients, and what turns distances to examples into distances to class means (see `_Quick`);

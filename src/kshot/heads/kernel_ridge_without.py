@@ -37,7 +37,9 @@ class ClassesWithoutEach(WithoutEach):
         finite: False where cutting exponents off would make two classes alike; then this is not to be used.
     """
 
-    def __init__(self, regular: Tensor, prior: PrototypeWithoutEach, cross: Cross, gain: Tensor) -> None:
+    def __init__(
+        self, regular: Tensor, prior: PrototypeWithoutEach | OwnPrototypes, cross: Cross, gain: Tensor
+    ) -> None:
         self.prior, self.cross, self.gain = prior, cross, gain
         self.targets, self.alone = prior.targets, prior.alone
         self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(regular))
@@ -92,6 +94,34 @@ class ClassesWithoutEach(WithoutEach):
         return put_own_class(
             prior + self.gain * fitted, moved.diagonal() + self.gain * own, self.targets, self.alone
         )
+
+
+class OwnPrototypes:
+    """What `ClassesWithoutEach` asks of `PrototypeWithoutEach`, for the examples themselves, out of their inner products.
+
+    Args:
+        products: inner products of the examples, [n, n]. scale: as for `PrototypeWithoutEach`.
+    """
+
+    def __init__(self, products: Tensor, targets: Tensor, size: int, scale: Tensor) -> None:
+        self.targets, self.features = targets, products
+        members = table(targets, size, products)
+        counts = members.sum(0)
+        own = counts[targets]
+        self.alone = own == 1
+        sums, lengths = products @ members, products.diagonal()
+        across = sums / counts.clamp(min=1)
+        squares = (members * sums).sum(0) / counts.clamp(min=1).square()
+        others = (own - 1).clamp(min=1)
+        mine = sums.gather(1, targets.unsqueeze(1)).squeeze(1)
+        left = ((members * sums).sum(0)[targets] - 2 * mine + lengths) / others.square()
+        far = lengths.unsqueeze(1) - 2 * across + squares
+        moved = lengths.unsqueeze(1) - 2 * (sums[:, targets] - products) / others + left
+        self.scores, self.moved = -scale * far.clamp(min=0), -scale * moved.clamp(min=0)
+
+    def columns(self, _: Tensor) -> tuple[Tensor, Tensor]:
+        """As of `PrototypeWithoutEach`, for the examples themselves."""
+        return self.scores, self.moved
 
 
 class NumbersWithoutEach(WithoutEach):

@@ -155,7 +155,9 @@ class Adapted:
         examples = Examples(self.embedded, like(self.embedded, self.space.encode(self.targets)))
         with torch.no_grad(), evaluating(self.learner):
             own = self.solver.respond_to_own(self.state, examples, self.space)
-        return Gauge.of(own, examples.targets)
+            standing = self.knowledge is not None and self.knowledge.sureness.standing is not None
+            left_out = self.solver.respond_left_out(self.state, examples, self.space) if standing else None
+        return Gauge.of(own, examples.targets, left_out)
 
     @cached_property
     def knowledge(self) -> Cell | None:

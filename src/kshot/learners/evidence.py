@@ -91,7 +91,11 @@ def warmth(task: Adapted) -> Warmth | None:
     cells = {w: known(task.learner, w, (len(task) - 1) / max(w, 1)) for w in set(ways.tolist())}
     found = [cells[w] for w in ways.tolist()]
     heat = others.new_tensor([cell.temperature if cell else 1.0 for cell in found])
-    least = others.new_tensor([cell.sureness.threshold() if cell else -math.inf for cell in found])
+    least = others.new_tensor(
+        [gauge.sureness(cell.sureness).threshold() if cell else -math.inf for cell in found]
+    )
+    if not math.isnan(gauge.level):  # how examples stand to each other is measured once, on the whole task
+        least = (gauge.others + gauge.span * least - others) / span
     return Warmth(heat * span, least, others, span)
 
 

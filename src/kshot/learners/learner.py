@@ -107,6 +107,12 @@ class Learner(nn.Module, ABC):
         """As `respond` to the inputs of the support that the state was solved for, within rounding; by default `respond`."""
         return self.respond(state, support.inputs, space)
 
+    def respond_left_out(self, state: State, support: Examples, space: OutputSpace) -> Tensor | None:
+        """Scores [n, classes] for each example of the support by the state without it, within rounding, for a learner
+        whose refusals go by them (see `Gauge`); None: they do not.
+        """
+        return None
+
     def kept(self, state: State, support: Examples) -> Mapping[str, np.ndarray]:
         """What of a state is small and worth storing beside the support's embeddings, as arrays in float32; empty:
         nothing. `grown` makes a state of it that answers as the whole one does, within rounding.

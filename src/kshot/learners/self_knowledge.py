@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +17,13 @@ from torch import Tensor
 
 from kshot.errors import SettingError
 from kshot.tasks.spaces import Classes, OutputSpace
-from kshot.tasks.spaces.sureness import UNCALIBRATED, Sureness
+from kshot.tasks.spaces.sureness import LEVELS, UNCALIBRATED, Sureness
 
 if TYPE_CHECKING:
     from kshot.learners.learner import Learner
 
 _NUMBERS = 8
+_FEWEST, _LEAST_SPREAD = 4, 1e-3
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,15 @@ class Cell:
         """As a row of the table."""
         own = self.sureness
         numbers = [self.ways, self.shots, self.accuracy, self.low, self.high, math.log(self.temperature)]
-        return torch.from_numpy(
-            np.concatenate([[*numbers, own.tasks, own.refused], own.familiarity, own.nonconformity])
-        )
+        quantiles = [own.familiarity, own.nonconformity, *([] if own.standing is None else [own.standing])]
+        return torch.from_numpy(np.concatenate([[*numbers, own.tasks, own.refused], *quantiles]))
 
     @classmethod
     def of(cls, values: np.ndarray) -> Cell:
         """From a row of the table."""
         ways, shots, accuracy, low, high, heat, tasks, refused = values[:_NUMBERS].tolist()
-        familiarity, nonconformity = np.split(values[_NUMBERS:], 2)
-        sureness = Sureness(familiarity, nonconformity, tasks, refused)
+        familiarity, nonconformity, *standing = values[_NUMBERS:].reshape(-1, len(LEVELS))
+        sureness = Sureness(familiarity, nonconformity, tasks, refused, *standing)
         return cls(ways, shots, accuracy, low, high, math.exp(heat), sureness)
 
 
@@ -104,6 +104,8 @@ class Gauge:
     Attributes:
         others: mean score of an example for the classes it does not belong to.
         span: how much higher, on average, its own class scores.
+        level, spread: mean and standard deviation of the familiarity of examples that are answered without
+            themselves; NaN where that was not measured.
 
     Bare scores shift with the number of classes and examples, with the head and with the kind of input.
     In units of the span, from `others` on, they hardly do: a temperature and a threshold learned on some
@@ -112,20 +114,45 @@ class Gauge:
 
     others: float
     span: float
+    level: float = math.nan
+    spread: float = math.nan
 
     @classmethod
-    def of(cls, own: Tensor, targets: Tensor) -> Gauge:
+    def of(cls, own: Tensor, targets: Tensor, left_out: Tensor | None = None) -> Gauge:
         """From scores of a task's examples [n, classes] and their classes [n].
 
-        >>> Gauge.of(torch.tensor([[0.0, -4.0], [-4.0, 0.0]]), torch.tensor([0, 1]))
-        Gauge(others=-4.0, span=4.0)
+        Args:
+            left_out: their scores by the task without each, [n, classes]; used where at least four, and half of all,
+                are not the only example of their class.
+
+        >>> Gauge.of(torch.tensor([[0.0, -4.0], [-4.0, 0.0]]), torch.tensor([0, 1])).numbers
+        (-4.0, 4.0)
         """
         own = own.double()
         mine = own.gather(1, targets.unsqueeze(1))
         others = float((own.sum() - mine.sum()) / max(own.numel() - len(own), 1))
         # contradicting or identical examples: differences of scores are then rounding, not evidence
         least = 1e-3 * float(own.abs().max()) + 1e-12
-        return cls(others, max(float(mine.mean()) - others, least))
+        gauge = cls(others, max(float(mine.mean()) - others, least))
+        if left_out is None:
+            return gauge
+        seconded = torch.bincount(targets, minlength=own.shape[1])[targets] > 1
+        if int(seconded.sum()) < max(_FEWEST, len(own) / 2):
+            return gauge
+        found = gauge.familiarity(left_out[seconded])
+        return replace(gauge, level=float(found.mean()), spread=float(found.std()) + _LEAST_SPREAD)
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The gauge as numbers: `Gauge(*numbers)` is the same."""
+        known = (self.others, self.span, self.level, self.spread)
+        return known[:2] if math.isnan(self.level) else known
+
+    def sureness(self, known: Sureness) -> Sureness:
+        """`known` with the quantiles of familiarity that this task's own examples, left out, tell, where they do."""
+        if math.isnan(self.level) or known.standing is None:
+            return known
+        return replace(known, familiarity=self.level + self.spread * known.standing)
 
     def familiarity(self, outputs: Tensor) -> Tensor:
         """How well the best class fits, [m]: 1 as well as the examples fit their own class, 0 as ill as they
@@ -151,11 +178,12 @@ def settings_of(
     if gauge is None or cell is None:
         _unasked(space, refused)
         return {"temperature": float(learner.temperature), "threshold": float(learner.threshold)}
+    sureness = gauge.sureness(cell.sureness)
     return {
         "temperature": cell.temperature * gauge.span,
-        "threshold": cell.sureness.threshold(refused),
+        "threshold": sureness.threshold(refused),
         "familiar": gauge.familiarity,
-        "sureness": cell.sureness,
+        "sureness": sureness,
     }
 
 
@@ -173,4 +201,20 @@ def table_of(found: Sequence[Cell]) -> Tensor:
     """The table of these rows, [cells, columns] in float32: a few kilobytes."""
     if not found:
         return torch.zeros(0, 0)
-    return torch.stack([cell.row() for cell in found]).float()
+    return torch.stack([cell.row() for cell in _all_standing(found)]).float()
+
+
+def _all_standing(found: Sequence[Cell]) -> list[Cell]:
+    """All cells with quantiles of `standing`, or none: where nothing could be left out (at one shot) the nearest size
+    says it, for tasks that are of a size in between."""
+    known = [cell for cell in found if cell.sureness.standing is not None]
+
+    def nearest(cell: Cell) -> Cell:
+        return min(
+            known, key=lambda c: (abs(math.log(c.ways / cell.ways)), abs(math.log(c.shots / cell.shots)))
+        )
+
+    def full(cell: Cell) -> Cell:
+        return replace(cell, sureness=replace(cell.sureness, standing=nearest(cell).sureness.standing))
+
+    return [full(cell) for cell in found] if known else list(found)

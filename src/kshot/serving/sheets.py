@@ -13,10 +13,11 @@ import numpy as np
 
 from kshot.serving.packing import numbers_to_text, text_to_numbers
 
-_MARK = b"kst2"
+_MARK = b"kst3"
+_NO_GAUGE = (math.nan,) * 4
 _NOTHING = np.zeros(0, np.float32)
-_HEAD = struct.Struct("<4sHIdd")
-"""The mark of this layout, bytes of what many tasks have alike, bytes of the space, and the gauge (NaN: none)."""
+_HEAD = struct.Struct("<4sHIdddd")
+"""The mark of this layout, bytes of what many tasks have alike, bytes of the space, and the gauge (NaN: none of it)."""
 
 
 class Kept(NamedTuple):
@@ -24,11 +25,11 @@ class Kept(NamedTuple):
 
     Attributes:
         solved: float32 arrays by name, for `Learner.grown`; empty: the learner solves again.
-        gauge: the task's own measure of scores, (others, span); None: its base was never calibrated.
+        gauge: the task's own measure of scores, `Gauge.numbers`; None: its base was never calibrated.
     """
 
     solved: Mapping[str, np.ndarray]
-    gauge: tuple[float, float] | None
+    gauge: tuple[float, ...] | None
 
 
 class Sheet(NamedTuple):
@@ -63,7 +64,8 @@ def pack_sheet(sheet: Sheet) -> bytes:
     numbers, golden = numbers_to_text(sheet.numbers), numbers_to_text(sheet.golden)
     shapes = {name: list(array.shape) for name, array in sheet.kept.solved.items()}
     alike = json.dumps([sheet.version, sheet.base, numbers, golden, shapes], separators=(",", ":")).encode()
-    space, gauge = sheet.space.encode(), sheet.kept.gauge or (math.nan, math.nan)
+    space = sheet.space.encode()
+    gauge = (*(sheet.kept.gauge or ()), *_NO_GAUGE)[: len(_NO_GAUGE)]
     alike += b" " * (-(_HEAD.size + len(alike) + len(space)) % 4)  # numbers lie at multiples of their size
     values = [array.tobytes() for array in sheet.kept.solved.values()]
     return b"".join([_HEAD.pack(_MARK, len(alike), len(space), *gauge), alike, space, *values])
@@ -71,7 +73,7 @@ def pack_sheet(sheet: Sheet) -> bytes:
 
 def unpack_sheet(data: bytes) -> Sheet | None:
     """The inverse of `pack_sheet`; None: it is of an older layout, and to be made again."""
-    mark, alike, space, others, span = _HEAD.unpack_from(data)
+    mark, alike, space, *gauge = _HEAD.unpack_from(data)
     if mark != _MARK:
         return None
     first = _HEAD.size + alike
@@ -79,7 +81,7 @@ def unpack_sheet(data: bytes) -> Sheet | None:
     version, base, numbers, golden, parts = _alike(data[_HEAD.size : first])
     flat = np.frombuffer(data, np.float32, offset=second) if parts else _NOTHING
     solved = {name: flat[own] if len(shape) == 1 else flat[own].reshape(shape) for name, own, shape in parts}
-    kept = Kept(solved, None if span != span else (others, span))
+    kept = Kept(solved, tuple(number for number in gauge if number == number) or None)
     return Sheet(version, base, data[first:second].decode(), numbers, golden, kept)
 
 

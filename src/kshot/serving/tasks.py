@@ -378,7 +378,7 @@ def kept_of(task: Adapted) -> Kept | None:
     small = 8 * sum(array.nbytes for array in solved.values()) <= embedded.numel() * 2
     fits = all(array.dtype == np.float32 for array in solved.values())
     gauge = task.gauge
-    return Kept(solved if small and fits else {}, None if gauge is None else (gauge.others, gauge.span))
+    return Kept(solved if small and fits else {}, None if gauge is None else gauge.numbers)
 
 
 @lru_cache(1024)

@@ -20,7 +20,7 @@ from kshot.errors import DataError, SettingError, UnsupportedError
 from kshot.heads import Head, KernelRidgeHead
 from kshot.learners import Adapted, ClosedForm, Learner
 from kshot.tasks import Examples
-from kshot.tasks.spaces import OutputSpace
+from kshot.tasks.spaces import Classes, OutputSpace
 from kshot.text.folder import TextModel
 from kshot.text.hashed import HashedNgrams
 from kshot.text.specs import encoder as encoder_of
@@ -66,6 +66,14 @@ class TextClassifier(ClosedForm):
     def embed(self, prepared: Tensor) -> Tensor:
         features: Tensor = self.encoder(prepared)
         return F.normalize(features, dim=-1) * math.sqrt(features.shape[-1])
+
+    def respond_left_out(self, state: Any, support: Examples, space: OutputSpace) -> Tensor | None:
+        """What a sentence of a task is worth is known from the others, so that refusals go by how well they fit each other.
+
+        How alike the messages of one intent are differs between desks more than anything that a base can learn
+        elsewhere: thresholds that only other tasks had set refused 3 to 24 % of known messages where 10 % were asked for.
+        """
+        return self.head.respond_left_out(state, support.targets) if isinstance(space, Classes) else None
 
     def on(self, encoder: TextEncoder) -> TextClassifier:
         """This learner's head, temperature and calibration on another encoder."""

@@ -130,8 +130,10 @@ class Router:
                 return float(scores[place - 1]) if place else -np.inf
             except UnsupportedError:  # a head that cannot do without an example
                 pass
-        known = self.task.knowledge
-        return known.sureness.threshold(self.refused) if known is not None else -np.inf
+        known, gauge = self.task.knowledge, self.task.gauge
+        if known is None or gauge is None:
+            return -np.inf
+        return gauge.sureness(known.sureness).threshold(self.refused)
 
     def _left_out_scores(self) -> np.ndarray:
         """Scores of the sentences, each left out, in the units of the whole task, as a message's are."""

@@ -67,7 +67,8 @@ def answer(learner: Learner, task: Task, *, embedded: bool = False) -> Answered:
     state = learner.solve(support, task.space)
     own = learner.respond(state, support.inputs, task.space)
     outputs = learner.respond(state, query.inputs, task.space).double()
-    return Answered(ways, len(support) / ways, outputs, query.targets, Gauge.of(own, support.targets))
+    gauge = Gauge.of(own, support.targets, learner.respond_left_out(state, support, task.space))
+    return Answered(ways, len(support) / ways, outputs, query.targets, gauge)
 
 
 def answer_many(

@@ -102,9 +102,18 @@ def _cell(found: Sequence[Answered], refused: float) -> Cell:
     low, high = np.quantile(hits, [0.05, 0.95])
     fits = [_of_true(out / temperature, goal) for out, goal in zip(measured, targets, strict=True)]
     familiar = [a.gauge.familiarity(a.outputs).numpy(force=True) for a in found if a.gauge is not None]
-    sureness = Sureness(_quantiles(familiar), _quantiles(fits), float(len(found)), refused)
+    sureness = Sureness(_quantiles(familiar), _quantiles(fits), float(len(found)), refused, _standing(found))
     ways, shots = float(np.mean([a.ways for a in found])), float(np.mean([a.shots for a in found]))
     return Cell(ways, shots, float(hits.mean()), float(low), float(high), temperature, sureness)
+
+
+def _standing(found: Sequence[Answered]) -> np.ndarray | None:
+    """Quantiles of how inputs stand to their task's examples; None unless every task could leave out its own."""
+    gauges = [a.gauge for a in found if a.gauge is not None and not math.isnan(a.gauge.level)]
+    if len(gauges) < len(found):
+        return None
+    pairs = zip(gauges, found, strict=True)
+    return _quantiles([((g.familiarity(a.outputs) - g.level) / g.spread).numpy(force=True) for g, a in pairs])
 
 
 def _of_true(scores: Tensor, targets: Tensor) -> np.ndarray:

@@ -29,6 +29,8 @@ class Sureness:
     Attributes:
         familiarity: quantiles at `LEVELS` of how familiar a known input is (see `ClassPrediction.scores`).
         nonconformity: quantiles at `LEVELS` of how ill the true label fits (see `nonconformity`).
+        standing: quantiles at `LEVELS` of how a known input stands to the task's own examples, each answered without
+            itself: its familiarity less their mean, in standard deviations of theirs; None: not measured.
         tasks: how many tasks they come from.
         refused: share of known inputs that is refused where none is asked for.
     """
@@ -37,6 +39,7 @@ class Sureness:
     nonconformity: np.ndarray
     tasks: float
     refused: float
+    standing: np.ndarray | None = None
 
     def threshold(self, refused: float | None = None) -> float:
         """The familiarity under which this share of known inputs lies.
