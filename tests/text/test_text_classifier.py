@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import torch
 import kshot
 from kshot.data import Episodes, Pool
 from kshot.errors import DataError, SettingError, UnsupportedError
+from kshot.learners.self_knowledge import known
 from kshot.tasks import NWayKShot
+from kshot.tasks.spaces.sureness import LEVELS
 from kshot.text import HashedNgrams, classifier, closed, encoder, opened, project, tune
 from kshot.text.classifier import words
 from kshot.trust import calibrate
+from kshot.trust.answered import answer_many
 
 CARD = ["where is my card", "my card did not arrive", "card still not here"]
 RATE = ["what is the exchange rate", "which rate do I get", "rate for euros today"]
@@ -132,6 +136,49 @@ def test_unknown_messages_are_refused_at_the_requested_loss() -> None:
         refused = task.predict(known, refused=share).unknown.mean()
         assert refused <= share + 0.1
         assert task.predict(strange, refused=share).unknown.mean() > refused + 0.5
+
+
+def test_refusals_go_by_how_the_tasks_own_sentences_stand_to_each_other() -> None:
+    """Calibrated on desks that always word alike, asked about one whose people speak freely: with several sentences an
+    intent about the requested share of known messages is refused, where other desks' thresholds refuse most."""
+    rng = np.random.default_rng(0)
+    alike, free = _desk(rng, "abcdefgh", loose=2), _desk(rng, "rstuvwxyz", loose=7)
+    learner = kshot.text.TextClassifier(kshot.text.encoder("hash:ngram")).eval()
+    calibrate(learner, Episodes(alike, NWayKShot(5, 5, 5)), tasks=40, ways=(5,), shots=(1, 5, 10))
+    old = copy.deepcopy(learner)
+    old.self_knowledge = old.self_knowledge[:, : 8 + 2 * len(LEVELS)]  # as bases were before
+    lost = {}
+    for name, base in (("own", learner), ("others'", old)):
+        found, _ = answer_many(
+            base,
+            Episodes(free, NWayKShot(5, 5, 5)),
+            30,
+            torch.Generator().manual_seed(1),
+            shots=(10,),
+            ways=(5,),
+        )
+        shares = []
+        for one in found:
+            cell = known(base, one.ways, one.shots)
+            assert cell is not None
+            assert one.gauge is not None
+            least = one.gauge.sureness(cell.sureness).threshold(0.1)
+            shares.append(float((one.gauge.familiarity(one.outputs) < least).double().mean()))
+        lost[name] = float(np.mean(shares))
+    assert lost["own"] < 0.25
+    assert lost["others'"] > lost["own"] + 0.1
+
+
+def _desk(rng: np.random.Generator, letters: str, loose: int) -> Pool:
+    """Eight intents; a message is three of its intent's words among `loose` of any."""
+    words = ["".join(rng.choice(list(letters), 6)) for _ in range(200)]
+    texts, labels = [], []
+    for intent in range(8):
+        own = words[intent * 6 : intent * 6 + 6]
+        for _ in range(30):
+            texts.append(" ".join([*rng.choice(own, 3), *rng.choice(words[48:], loose)]))
+            labels.append(f"{letters[0]}{intent}")
+    return Pool(texts, labels, letters)
 
 
 @pytest.mark.parametrize("text", ["", "   \n", "\x00\x01", "\u200b"])
