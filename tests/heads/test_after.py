@@ -98,8 +98,8 @@ def test_a_task_that_grows_computes_only_what_is_new(monkeypatch: pytest.MonkeyP
 def test_leaving_out_each_by_inner_products_is_leaving_out_each() -> None:
     head, x = KernelRidgeHead().double(), some(9, 5)
     y = torch.tensor([0, 0, 0, 1, 1, 2, 3, 3, 3])  # class 2 has a single example
-    found = head.respond_left_out(head.solve(x, y, 4), y)
+    found = head.respond_left_out(head.solve(x, y, 4), x, y, 4)
     assert found is not None
     torch.testing.assert_close(found, head.leave_one_out(x, y, 4), rtol=1e-10, atol=1e-10)
     numbers = some(9, 6)[:, :2]
-    assert head.respond_left_out(head.solve(x, numbers, 2), numbers) is None
+    assert head.respond_left_out(head.solve(x, numbers, 2), x, numbers, 2) is None

@@ -62,8 +62,8 @@ class Head(nn.Module, ABC):
         state has too little for that."""
         return None
 
-    def respond_left_out(self, state: State, targets: Tensor) -> Tensor | None:
-        """As `leave_one_out`, within rounding, out of the state and what it was solved for; None: not quick enough."""
+    def respond_left_out(self, state: State, features: Tensor, targets: Tensor, size: int) -> Tensor | None:
+        """As `leave_one_out`, within rounding, quickly out of what the state holds; None: it would not be quick."""
         return None
 
     def kept(self, state: State, targets: Tensor) -> Arrays:

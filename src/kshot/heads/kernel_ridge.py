@@ -119,15 +119,13 @@ class KernelRidgeHead(Head):
             return fitted + state["mean"]
         return fitted + self._own_prior(products, table(targets, len(state["prototypes"]), products), width)
 
-    def respond_left_out(self, state: State, targets: Tensor) -> Tensor | None:
-        support = state["support"]
-        if "mean" in state or len(support) > _LEFT_OUT:
+    def respond_left_out(self, state: State, features: Tensor, targets: Tensor, size: int) -> Tensor | None:
+        if targets.is_floating_point() or len(features) > _LEFT_OUT:
             return None
-        products = state["products"] if "products" in state else support @ support.T
-        prior = OwnPrototypes(
-            products, targets, state["dual"].shape[1], self.log_scale.exp() / support.shape[1]
-        )
-        regular = self._ridged(self._near(_apart(products), support.shape[1]))
+        products, width = state.get("products"), features.shape[1]
+        products = features @ features.T if products is None else products
+        prior = OwnPrototypes(products, targets, size, self.log_scale.exp() / width)
+        regular = self._ridged(self._near(_apart(products), width))
         found = ClassesWithoutEach(regular, prior, self._no_queries, self.log_gain.exp())
         return found.own() if found.finite else None
 

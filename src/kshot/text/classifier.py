@@ -73,7 +73,9 @@ class TextClassifier(ClosedForm):
         How alike the messages of one intent are differs between desks more than anything that a base can learn
         elsewhere: thresholds that only other tasks had set refused 3 to 24 % of known messages where 10 % were asked for.
         """
-        return self.head.respond_left_out(state, support.targets) if isinstance(space, Classes) else None
+        if not isinstance(space, Classes):
+            return None
+        return self.head.respond_left_out(state, support.inputs, support.targets, space.size)
 
     def on(self, encoder: TextEncoder) -> TextClassifier:
         """This learner's head, temperature and calibration on another encoder."""
