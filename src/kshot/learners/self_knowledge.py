@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from kshot.learners.learner import Learner
 
 _NUMBERS = 8
-_FEWEST, _LEAST_SPREAD = 4, 1e-3
+_FEWEST = 8
+"""Examples by which a task's level and spread are measured at least; with four of them refusals found fewer unknowns
+than by what other tasks say."""
+
+_USUAL_SPREAD, _WEIGHT = 0.2, 4
+"""The spread that tasks of five intent sets have on average, and how many examples it weighs as much as."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ class Gauge:
         others: mean score of an example for the classes it does not belong to.
         span: how much higher, on average, its own class scores.
         level, spread: mean and standard deviation of the familiarity of examples that are answered without
-            themselves; NaN where that was not measured.
+            themselves, the latter drawn to what is usual; NaN where that was not measured.
 
     Bare scores shift with the number of classes and examples, with the head and with the kind of input.
     In units of the span, from `others` on, they hardly do: a temperature and a threshold learned on some
@@ -122,7 +127,7 @@ class Gauge:
         """From scores of a task's examples [n, classes] and their classes [n].
 
         Args:
-            left_out: their scores by the task without each, [n, classes]; used where at least four, and half of all,
+            left_out: their scores by the task without each, [n, classes]; used where at least eight, and half of all,
                 are not the only example of their class.
 
         >>> Gauge.of(torch.tensor([[0.0, -4.0], [-4.0, 0.0]]), torch.tensor([0, 1])).numbers
@@ -140,7 +145,8 @@ class Gauge:
         if int(seconded.sum()) < max(_FEWEST, len(own) / 2):
             return gauge
         found = gauge.familiarity(left_out[seconded])
-        return replace(gauge, level=float(found.mean()), spread=float(found.std()) + _LEAST_SPREAD)
+        summed = len(found) * float(found.var(correction=0)) + _WEIGHT * _USUAL_SPREAD**2
+        return replace(gauge, level=float(found.mean()), spread=math.sqrt(summed / (len(found) + _WEIGHT)))
 
     @property
     def numbers(self) -> tuple[float, ...]:
