@@ -152,12 +152,21 @@ class Adapted:
         calibrated."""
         if not isinstance(self.space, Classes) or not len(self.learner.self_knowledge):
             return None
-        examples = Examples(self.embedded, like(self.embedded, self.space.encode(self.targets)))
+        examples = self._encoded()
         with torch.no_grad(), evaluating(self.learner):
             own = self.solver.respond_to_own(self.state, examples, self.space)
-            standing = self.knowledge is not None and self.knowledge.sureness.standing is not None
-            left_out = self.solver.respond_left_out(self.state, examples, self.space) if standing else None
-        return Gauge.of(own, examples.targets, left_out)
+        standing = self.knowledge is not None and self.knowledge.sureness.standing is not None
+        return Gauge.of(own, examples.targets, self.quick_left_out if standing else None)
+
+    def _encoded(self) -> Examples:
+        return Examples(self.embedded, like(self.embedded, self.space.encode(self.targets)))
+
+    @cached_property
+    def quick_left_out(self) -> Tensor | None:
+        """Scores [n, classes] of the examples by the task without each, within rounding, a cache; None where the learner
+        does not have them at once (see `Learner.respond_left_out`; `leave_one_out` takes its time)."""
+        with torch.no_grad(), evaluating(self.learner):
+            return self.solver.respond_left_out(self.state, self._encoded(), self.space)
 
     @cached_property
     def knowledge(self) -> Cell | None:

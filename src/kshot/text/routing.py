@@ -137,8 +137,10 @@ class Router:
 
     def _left_out_scores(self) -> np.ndarray:
         """Scores of the sentences, each left out, in the units of the whole task, as a message's are."""
-        left_out = self.task.left_out
-        found = self.task.leave_one_out() if left_out is None else self.task.decode(left_out.own())
+        quick = self.task.quick_left_out
+        if quick is None and self.task.left_out is not None:
+            quick = self.task.left_out.own()
+        found = self.task.leave_one_out() if quick is None else self.task.decode(quick)
         scores: np.ndarray = found.scores
         return scores
 
