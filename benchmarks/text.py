@@ -178,14 +178,24 @@ def speed() -> None:
     encoder.encode(new)
     grown = [timed(lambda: task.add(new, ["gift_card"] * 3))[1] for _ in range(20)]
     _milliseconds("a new intent of 3 cached texts beside 77", grown)
+    _milliseconds("the first answer after it", _first_answers(task, new))
     encoder.cache = None
     single = [timed(lambda t=t: task.predict([t]))[1] for t in texts[:200]]
     _milliseconds("one message end to end, MiniLM, batch 1", single)
     many = [timed(lambda s=s: task.predict(texts[s : s + 64]))[1] / 64 for s in range(0, 640, 64)]
     _milliseconds("one message end to end, MiniLM, batch 64", many)
     hashed = kshot.text.classifier(HASHED).adapt(*intents_of("banking77", "train_5"))
+    grown = [timed(lambda: hashed.add(new, ["gift_card"] * 3))[1] for _ in range(20)]
+    _milliseconds("a new intent of 3 cached texts beside 77, hashed n-grams", grown)
+    _milliseconds("the first answer after it, hashed n-grams", _first_answers(hashed, new))
     single = [timed(lambda t=t: hashed.predict([t]))[1] for t in texts[:200]]
     _milliseconds("one message end to end, hashed n-grams, batch 1", single)
+
+
+def _first_answers(task: kshot.Adapted, new: list[str]) -> list[float]:
+    """Seconds of the first answer, features known, of a task that has just learned an intent."""
+    taught = [task.add(new, ["gift_card"] * len(new)) for _ in range(20)]
+    return [timed(lambda t=t: t.answer_embedded(t.embedded[:1]))[1] for t in taught]
 
 
 def projected(sets: Sequence[str] = tuple(SETS)) -> None:
