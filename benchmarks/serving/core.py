@@ -31,6 +31,7 @@ from kshot.learners import Learner
 from kshot.seeds import generator
 from kshot.serving.service import Asked, Service
 from kshot.serving.store import Store
+from kshot.serving.warming import warm
 
 DATA = f"{WAYS} classes of {SHOTS} synthetic sentences, 384 features"
 QUERIES, ROUNDS = 3000, 5
@@ -178,7 +179,7 @@ WARM = 8_000
 """Questions before measuring under a cap, so that the system keeps what it would keep."""
 
 
-def cliff(folder: Path, spec: str, queries: int) -> None:
+def cliff(folder: Path, spec: str, queries: int, callers_: list[int]) -> None:
     """One caller after the other, two at once, and eight questions together; few and many in turn, so that both see the
     same machine. Under a cap of memory (see `capped`) pages of files come and go as they would; without one the
     system is made to forget them all before each turn.
@@ -186,14 +187,14 @@ def cliff(folder: Path, spec: str, queries: int) -> None:
     learner, most = base(spec), capped.cap()
     kind = "synthetic sentences" if learner.encoder.modality == "text" else "pictures of random strokes"
     data = f"{WAYS} classes of {SHOTS} {kind}, {learner.encoder.features} features"
+    for name in ("few", "many"):
+        chill(folder / name)
     services = {name: open_service(folder / name, learner) for name in ("few", "many")}
     counts = {name: service.store.count() for name, service in services.items()}
     for name, service in services.items():
-        chill(folder / name)
-        timed(
-            asking(service, counts[name], seed=99), min(WARM, 4 * queries) if most and name == "many" else 50
-        )
-    for callers in (1, 2, TOGETHER):
+        warm(service.store.database, threading.Event())  # as a server does when it starts
+        timed(asking(service, counts[name], seed=99), WARM if most and name == "many" else 50)
+    for callers in callers_:
         found: dict[str, list[tuple[float, ...]]] = {"few": [], "many": []}
         for round_ in range(ROUNDS):
             for name, service in services.items():
@@ -280,12 +281,13 @@ def main() -> None:
     parser.add_argument("what", choices=("adapt", "density", "cliff", "start"))
     parser.add_argument("--base", default=SPEC)
     parser.add_argument("--queries", type=int, default=QUERIES)
+    parser.add_argument("--callers", type=int, action="append", choices=(1, 2, TOGETHER), help="for cliff")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     if asked.what == "adapt":
         adapt(asked.base)
     elif asked.what == "cliff":
-        cliff(asked.folder, asked.base, asked.queries)
+        cliff(asked.folder, asked.base, asked.queries, asked.callers or [1, 2, TOGETHER])
     else:
         {"density": density, "start": start}[asked.what](asked.folder, asked.base)
 

@@ -4,6 +4,7 @@ import { ask } from "./api.mjs";
 import { button, make, percent, short } from "./parts.mjs";
 
 const MOST_BARS = 8;
+const POINTS = "Points: how many in a hundred surer (+) or less sure (−) the answer is with that example than without it.";
 const SLOW = 400; // milliseconds from which reasons are asked for only after a pause
 
 export class Answers {
@@ -105,14 +106,15 @@ export class Answers {
     const list = make("ul", { className: this.lesson.base.modality === "image" ? "why" : "why words" });
     for (const one of nearest) list.append(this.reason(one, given.get(one.id) ?? 0));
     const title = told.unknown ? "The closest examples, none close enough" : "Because of these examples, the closest";
-    return [make("h3", { text: title }), list];
+    const points = list.querySelector(".points") && make("p", { className: "quiet", text: POINTS });
+    return [make("h3", { text: title }), list, points].filter(Boolean);
   }
 
   reason(one, contribution) {
     const example = this.lesson.byId(one.id);
     const moved = Math.abs(contribution) < 0.005 ? "" : `${contribution > 0 ? "+" : "−"}${Math.abs(100 * contribution).toFixed(contribution > 0.095 ? 0 : 1)} points`;
     const under = make("span", { className: "under", text: String(one.label) });
-    if (moved) under.append(make("span", { className: "quiet", text: moved, title: "How much surer the answer is with this example than without it" }));
+    if (moved) under.append(make("span", { className: "quiet points", text: moved }));
     return make("li", {}, this.shown(example, `Example of ${one.label}`), under);
   }
 
