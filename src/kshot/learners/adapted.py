@@ -547,12 +547,15 @@ class Adapted:
         """
         if inputs is None and targets is None:
             return ask(self)
+        read = self.learner.encoder.read(inputs)
         if not isinstance(self.space, Classes):
-            read = self.learner.encoder.read(inputs)
             Examples(read, targets)
-            outputs = self.outputs(embed_read(self.learner, read))
-            return Checked(0, 0, [], self.space.metrics(outputs, self.space.encode(targets)))
-        given = self.predict(inputs).labels
+        return self._checked(embed_read(self.learner, read), targets)
+
+    def _checked(self, embedded: Embedded, targets: Any) -> Checked:
+        if not isinstance(self.space, Classes):
+            return Checked(0, 0, [], self.space.metrics(self.outputs(embedded), self.space.encode(targets)))
+        given = self.answer_embedded(embedded).labels
         expected = [plain(t) for t in targets]
         Examples(given, expected)
         wrong = [(i, e, g) for i, (e, g) in enumerate(zip(expected, given, strict=True)) if e != g]
@@ -575,9 +578,9 @@ class Adapted:
             )
         moved = Adapted.start(learner, self.inputs, self.targets, self.space, self.ids)
         task = guarded(self, moved, on_regression)
-        before = self.check(self.inputs, self.targets)
+        before, after = (one._checked(one.embedded, one.targets) for one in (self, task))
         worse = ask(task).worse_than(ask(self)) if self.golden else ()
-        return Rebased(task, before, task.check(task.inputs, task.targets), worse)
+        return Rebased(task, before, after, worse)
 
     def export(self, path: str | Path, *, inputs: str = "raw") -> Path:
         """Write encoder and adapted head as an ONNX file that runs without kshot and without PyTorch.
