@@ -109,6 +109,24 @@ def few_texts() -> list[str]:
     return lines
 
 
+def answers() -> list[str]:
+    """The mix and each part of it alone, with the paired difference."""
+    lines = ["| what | data | MRR | P@1 | the mix minus this, MRR | P@1 |", "|---" * 6 + "|"]
+    for r in rows("answers"):
+        if "p_at_1" not in r:
+            continue
+        gap, gap_low, gap_high, top, top_low, top_high = (
+            r[f"mix_minus_this{name}"] for name in ("", "_low", "_high", "_p_at_1", "_p_at_1_low", "_p_at_1_high")
+        )  # fmt: skip
+        gaps = f"{gap:+.3f} [{gap_low:+.3f}, {gap_high:+.3f}] | {top:+.3f} [{top_low:+.3f}, {top_high:+.3f}]"
+        paired = " | " if r["what"].startswith("mix") else gaps
+        half = (r["high"] - r["low"]) / 2
+        lines.append(
+            f"| {r['what']} | {r['data']} | {r['value']:.3f} ± {half:.3f} | {r['p_at_1']:.3f} | {paired} |"
+        )
+    return lines
+
+
 def routing() -> list[str]:
     """A line for each router and set."""
     lines = ["| what | data | right, % | AUROC | unknown noticed at 5 % lost, % | known, unknown passed on by itself, % | "
@@ -356,7 +374,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "control_prediction": control_prediction,
     "control_bound": control_bound,
     "control_speed": simple("control", "what", "data", "protocol", where=lambda row: row["metric"] == "ms"),
-    "answers": simple("answers", "what", "data", "protocol"),
+    "answers": answers,
+    "answers_live": simple("answers", "what", "data", "protocol", where=lambda row: "p_at_1" not in row),
     "routing": routing,
     "entities": pivot("entities", ("data",), _ENTITIES),
     "entities_speed": simple("entities", "what", "data", "protocol", where=lambda row: "speed" in row["what"]),
