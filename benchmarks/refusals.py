@@ -2,6 +2,8 @@
 
     python -m benchmarks.refusals unknown     AUROC: far (CLINC150's out of scope) and near (halves of BANKING77)
     python -m benchmarks.refusals asked       requested loss against what was lost, five intent sets, each left out in turn
+    python -m benchmarks.refusals elsewhere   the same with what kshot ships, on question types and news topics, where the
+                                              rule of refusals was not chosen
     python -m benchmarks.refusals knowledge   makes src/kshot/text/knowledge.safetensors, what `classifier()` knows of itself
 
 A judged set is never among those that the base was calibrated on; sets named in the rows.
@@ -9,6 +11,7 @@ A judged set is never among those that the base was calibrated on; sets named in
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 from typing import Any
@@ -20,8 +23,12 @@ from sklearn.metrics import roc_auc_score
 
 import kshot
 from benchmarks import intent_sets
+from benchmarks.few_texts import TITLES, parts
 from benchmarks.rows import ROOT, append
-from benchmarks.text import HASHED, MINILM, intents_of, interval, lines, timed
+from benchmarks.text import HASHED, MINILM, intents_of, interval, lines, thinned, timed
+from kshot.data import Episodes, Pool
+from kshot.tasks import NWayKShot
+from kshot.tasks.spaces.sureness import LEVELS
 from kshot.text import TextClassifier
 from kshot.trust import calibrate
 from kshot.trust.answered import answer_many
@@ -62,13 +69,39 @@ def asked() -> None:
             learner, seconds = timed(lambda e=encoder, j=judged: calibrated(e, others(j), tasks=30))
             count = len(intent_sets.pool(judged).classes)
             for ways in sorted({5, min(20, count)}):
-                _asked(learner, spec, judged, title, ways, seconds)
+                source = intent_sets.source((judged,), ways, 5)
+                _asked(learner, spec, source, title, ways, seconds, _titles(others(judged)))
 
 
-def _asked(learner: TextClassifier, spec: str, judged: str, title: str, ways: int, seconds: float) -> None:
-    source = intent_sets.source((judged,), ways, 5)
+def elsewhere() -> None:
+    """Question types and news topics: TREC's and HuffPost's training parts, asked of what kshot ships."""
+    for spec in (MINILM, HASHED):
+        learner = kshot.text.classifier(spec)
+        bare = copy.deepcopy(learner)  # thresholds go by other tasks alone
+        bare.self_knowledge = bare.self_knowledge[:, : -len(LEVELS)].contiguous()
+        for data in ("trec6", "huffpost"):
+            pool = Pool(*thinned(*parts(data)["train"], each=30), data)
+            ways = min(20, len(pool.classes))
+            source = Episodes(pool, NWayKShot(ways, 5, 5))
+            for base, rule in ((learner, ""), (bare, ", by other tasks alone")):
+                for shots in (1,), (5, 10):
+                    _asked(
+                        base,
+                        spec,
+                        source,
+                        TITLES[data],
+                        ways,
+                        0.0,
+                        _titles(tuple(intent_sets.NAMES)),
+                        rule,
+                        shots,
+                    )
+
+
+def _asked(learner: TextClassifier, spec: str, source: Any, title: str, ways: int, seconds: float,
+           calibrated_on: list[str], rule: str = "", shots: tuple[int, ...] = (1, 5, 10)) -> None:  # fmt: skip
     draw = torch.Generator().manual_seed(1)
-    found, _ = answer_many(learner, source, 40, draw, ways=(ways,), shots=(1, 5, 10))
+    found, _ = answer_many(learner, source, 40, draw, ways=(ways,), shots=shots)
     for share in SHARES:
         lost = []
         for one in found:
@@ -82,10 +115,17 @@ def _asked(learner: TextClassifier, spec: str, judged: str, title: str, ways: in
         print(
             f"{spec[:8]} {title:10s} {ways:3d} intents: {100 * share:.0f} % asked, {mean:.1f} [{low:.1f}, {high:.1f}]"
         )
-        append("refusals", what=f"{100 * share:.0f} % asked: known messages refused, %", data=title, value=mean, low=low, high=high,
+        append("refusals", what=f"{100 * share:.0f} % asked: known messages refused, %{rule}", data=title, value=mean, low=low, high=high,
                asked=share, encoder=spec, n_tasks=len(lost), seeds=[1], regime="inductive", cpu_seconds=round(seconds, 1),
                spread=[float(q) for q in np.quantile(lost, [0.1, 0.9])],
-               calibrated_on=_titles(others(judged)), protocol=f"{ways} intents, 1, 5 and 10 examples each")  # fmt: skip
+               calibrated_on=calibrated_on, protocol=f"{ways} {'intents' if title in intent_sets.NAMES.values() else 'classes'}, {_listed(shots)} each")  # fmt: skip
+
+
+def _listed(shots: tuple[int, ...]) -> str:
+    """For example "1, 5 and 10 examples"."""
+    if shots == (1,):
+        return "1 example"
+    return f"{', '.join(map(str, shots[:-1]))} and {shots[-1]} examples"
 
 
 def unknown() -> None:
@@ -174,6 +214,6 @@ def knowledge() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    chosen = {"unknown": unknown, "asked": asked, "knowledge": knowledge}
+    chosen = {"unknown": unknown, "asked": asked, "elsewhere": elsewhere, "knowledge": knowledge}
     for word in sys.argv[1:] or ["unknown", "asked"]:
         chosen[word]()
