@@ -349,7 +349,7 @@ def predict(options: argparse.Namespace) -> None:
 def speed(options: argparse.Namespace) -> None:
     """CPU time of one control step: learning from the last transition, and planning."""
     torch.set_num_threads(1)
-    _, found, _ = next(models(options))
+    seed, found, _ = next(models(options))
     family, lives = lives_of(options.robot, next(iter(FAULTS)), 1, "speed")
     acting, _ = controlled(
         found["adaptive"], "adaptive", family, lives, PLANNING, generator(0), options.window
@@ -377,7 +377,7 @@ def speed(options: argparse.Namespace) -> None:
     for what, each in times.items():
         value, low, high = interval(np.array(each[20:])[:, None], np.median)
         print(f"{what}: {value:.2f} ms ({low:.2f} to {high:.2f}), largest {max(each[20:]):.2f}")
-        append("control", what=what, data=options.robot, metric="ms", unit="ms", value=value, low=low, high=high, seeds=[0],
+        append("control", what=what, data=options.robot, metric="ms", unit="ms", value=value, low=low, high=high, seeds=[seed],
                protocol=f"{PLANNING.plans} plans of {PLANNING.horizon} steps, CPU time on one thread, median",
                regime="online", n_tasks=len(each) - 20)  # fmt: skip
 

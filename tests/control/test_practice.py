@@ -13,6 +13,7 @@ import torch
 import kshot
 from kshot.control import (
     MPC,
+    Anchored,
     Bandits,
     Controller,
     Dynamics,
@@ -69,11 +70,34 @@ def test_it_goes_on_in_the_same_bits(models: dict[str, Dynamics], folder: Path) 
 
 
 def test_other_seeds_share_the_lives(models: dict[str, Dynamics], folder: Path) -> None:
-    practised = Practised(FAMILY, TINY, folder=folder)
+    said: list[str] = []
+    practised = Practised(FAMILY, TINY, folder=folder, told=said.append)
     lived = practised.gather()
     assert len(lived) == 2 * (1 + 3 + 2 * 3 * 2)
+    assert not any("loss" in text for text in said), (
+        "models of the rounds only gather lives, and these are there"
+    )
     other = practised.anew(1)["plain"]
     assert not torch.equal(other.mean, models["plain"].mean)
+
+
+def test_practice_goes_on_from_trained_models(models: dict[str, Dynamics]) -> None:
+    """With rates of nothing they come back as they were, to rounding; and those that cannot go on are told."""
+    adaptive = models["adaptive"]
+    back = Anchored.of(adaptive).adaptive()
+    for name, tensor in back.state_dict().items():
+        if name != "log_trust":
+            assert torch.equal(tensor, adaptive.state_dict()[name]), name
+    still = replace(TINY, simulated=0, rounds=1, settings={**TINY.settings, "rate": 1e-12})
+    found = Practised(FAMILY, still, start=models).run()
+    x, y = torch.rand(6, 23), torch.rand(6, 17)
+    for name in ("adaptive", "plain"):
+        both = [m.adapt(x, y).predict(x).values for m in (found[name], models[name])]
+        assert np.allclose(*both, atol=1e-4), name
+    with pytest.raises(SettingError, match="give the models adaptive and plain"):
+        Practised(FAMILY, start={"plain": models["plain"]})
+    with pytest.raises(SettingError, match="no parameters with a name"):
+        Anchored.of(models["plain"])
 
 
 def test_a_trained_model_is_evaluated_by_controlling(models: dict[str, Dynamics]) -> None:
