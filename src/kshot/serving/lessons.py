@@ -100,8 +100,11 @@ def estimate(task: Adapted) -> dict[str, Any] | None:
         return None
     if task.left_out is None:
         return None
-    counts = Counter(task.targets)
-    pairs = zip(task.targets, task.leave_one_out().labels, strict=True)
+    with torch.no_grad():  # labels alone: how sure the task would be without each is not told here
+        scores = task.left_out.own()
+    mean = scores[0] if isinstance(scores, tuple) else scores
+    given = [task.space.labels[place] for place in mean.argmax(1).tolist()]
+    counts, pairs = Counter(task.targets), zip(task.targets, given, strict=True)
     hits = [given == label for label, given in pairs if counts[label] > 1]
     low, high = wilson(sum(hits), len(hits))
     return {"judged": len(hits), "right": sum(hits), "low": low, "high": high}
