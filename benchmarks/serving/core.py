@@ -31,7 +31,6 @@ from kshot.learners import Learner
 from kshot.seeds import generator
 from kshot.serving.service import Asked, Service
 from kshot.serving.store import Store
-from kshot.serving.warming import warm
 
 DATA = f"{WAYS} classes of {SHOTS} synthetic sentences, 384 features"
 QUERIES, ROUNDS = 3000, 5
@@ -192,7 +191,6 @@ def cliff(folder: Path, spec: str, queries: int, callers_: list[int]) -> None:
     services = {name: open_service(folder / name, learner) for name in ("few", "many")}
     counts = {name: service.store.count() for name, service in services.items()}
     for name, service in services.items():
-        warm(service.store.database, threading.Event())  # as a server does when it starts
         timed(asking(service, counts[name], seed=99), WARM if most and name == "many" else 50)
     for callers in callers_:
         found: dict[str, list[tuple[float, ...]]] = {"few": [], "many": []}

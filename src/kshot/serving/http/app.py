@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -23,7 +22,6 @@ from kshot.serving.http.questions import add_questions
 from kshot.serving.limits import Limits
 from kshot.serving.page import add_page
 from kshot.serving.service import Service
-from kshot.serving.warming import warm
 
 ABOUT = """Teach by request: post a few examples, get a model, ask it, add examples later, forget one.
 
@@ -72,12 +70,7 @@ def create_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        stop = threading.Event()
-        warmer = threading.Thread(target=warm, args=(service.store.database, stop), name="kshot-warm")
-        warmer.start()
         yield
-        stop.set()
-        warmer.join()
         desk.close()
 
     app = App(
