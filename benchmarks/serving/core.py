@@ -4,6 +4,7 @@ python -m benchmarks.serving.core FOLDER adapt       durable when answered: teac
 python -m benchmarks.serving.core FOLDER density     bytes and memory of the tasks in FOLDER/many
 python -m benchmarks.serving.core FOLDER cliff       uniform traffic over FOLDER/many against FOLDER/few, pages cold;
 python -m benchmarks.serving.capped 768 python -m benchmarks.serving.core FOLDER cliff        or under a cap of memory
+python -m benchmarks.serving.core FOLDER processor   what an answer takes of the processor, task in memory or not
 python -m benchmarks.serving.core FOLDER start       seconds from nothing to the first answer
 
 Fill first: python -m benchmarks.serving.fill FOLDER/many --tasks 100000, and FOLDER/few --tasks 10.
@@ -256,6 +257,32 @@ def _told(
     )
 
 
+def processor(folder: Path, spec: str) -> None:
+    """Processor time of an answer by a task in memory, and by one that is not; question by question in turn, so it can be
+    measured beside other programs. The system has the files in memory: what reading the disk takes is not in it.
+    """
+    learner = base(spec)
+    asks = {}
+    for name in ("few", "many"):
+        service = open_service(folder / name, learner)
+        asks[name] = (asking(service, service.store.count()), service)
+    found: dict[str, list[float]] = {"few": [], "many": []}
+    for round_ in range(ROUNDS + 1):
+        taken: dict[str, list[float]] = {"few": [], "many": []}
+        for n in range(600):
+            for name, (ask, _) in asks.items():
+                begun = time.thread_time()
+                ask(600 * round_ + n)
+                taken[name].append(1e6 * (time.thread_time() - begun))
+        if round_:  # the first is for warming up
+            for name, each in taken.items():
+                found[name].append(statistics.median(each))
+    for _, service in asks.values():
+        service.close()
+    row("predict, core, processor time of an answer", f"{spec}, task in memory", found["few"], "us")
+    row("predict, core, processor time of an answer", f"{spec}, task not in memory", found["many"], "us")
+
+
 def start(folder: Path, spec: str) -> None:
     """From the opening of the store to the first answer, pages cold; the base is loaded before."""
     learner = base(spec)
@@ -276,7 +303,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("what", choices=("adapt", "density", "cliff", "start"))
+    parser.add_argument("what", choices=("adapt", "density", "cliff", "processor", "start"))
     parser.add_argument("--base", default=SPEC)
     parser.add_argument("--queries", type=int, default=QUERIES)
     parser.add_argument("--callers", type=int, action="append", choices=(1, 2, TOGETHER), help="for cliff")
@@ -287,7 +314,7 @@ def main() -> None:
     elif asked.what == "cliff":
         cliff(asked.folder, asked.base, asked.queries, asked.callers or [1, 2, TOGETHER])
     else:
-        {"density": density, "start": start}[asked.what](asked.folder, asked.base)
+        {"density": density, "processor": processor, "start": start}[asked.what](asked.folder, asked.base)
 
 
 if __name__ == "__main__":
