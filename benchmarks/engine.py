@@ -200,6 +200,8 @@ class Bench:
         peers = case.peers
         if self.device != "cpu":  # jax would need a build of its own, and a count of its own threads
             peers = ("kshot:graph", *(peer for peer in peers if peer != "jax"))
+        if self.quick:
+            peers = tuple(peer for peer in peers if ":" not in peer or case.least(peer) is not None)
         return ["kshot", *(peer for peer in peers if not peer.endswith(left_out))]
 
     def run(self, case: Case) -> None:
@@ -338,7 +340,7 @@ def main() -> int:
         print(f"SHORT peers are missing: {', '.join(lacking)}; run make bench-setup")
         short += len(lacking)
     for threads in asked.threads or ([2] if asked.quick or asked.device != "cpu" else [1, 2]):
-        bench = Bench(threads, asked.rounds or (6 if asked.quick else 9), asked.quick, asked.device)
+        bench = Bench(threads, asked.rounds or 9, asked.quick, asked.device)
         try:
             cases = (*CASES, *FORWARDS) if not asked.quick else (*FORWARDS, *CASES)
             if asked.device != "cpu":
