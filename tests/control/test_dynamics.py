@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from pushed import hidden_gain
 
 import kshot
 from kshot.control import MPC, Belief, Controller, Dynamics, Fault, Life, Lived, Robots, Transitions
@@ -95,15 +96,6 @@ def test_what_cannot_be_is_told() -> None:
         model().adapt(torch.full((2, 4), torch.nan), torch.zeros(2, 2))
     with pytest.raises(SettingError, match="window is 0"):
         Belief(model(), window=0)
-
-
-def hidden_gain(count: int, seed: int) -> Transitions:
-    """Points that are pushed with a gain of their own: what differs between them is one number."""
-    rng = generator(seed)
-    gain = 0.2 + 1.8 * torch.rand(count, 1, 1, generator=rng)
-    seen, push = torch.randn(count, 40, 2, generator=rng), torch.randn(count, 40, 2, generator=rng)
-    change = gain * push * torch.cos(seen) - 0.1 * seen
-    return Transitions(torch.cat([seen, push], 2), change, gain[:, 0], shots=(2, 8), queries=16)
 
 
 def test_training_teaches_to_adapt() -> None:

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from kshot.control.advantages import advantages
+from kshot.control.own_actions import OwnActions
 from kshot.control.processes import TabularMDPs
 from kshot.control.worlds import one_world
 from kshot.encoders import Encoder, identity
 from kshot.encoders.sizes import whole
 from kshot.errors import SettingError, UnsupportedError
-from kshot.learners import Learner
 from kshot.tasks import Examples, InteractiveTask
-from kshot.tasks.spaces import Actions, OutputSpace
+from kshot.tasks.spaces import OutputSpace
 
 SEEN = 5
 """Numbers that describe an action in a state: see `_bonus`."""
@@ -42,7 +42,7 @@ class Known(NamedTuple):
     led: Tensor
 
 
-class ProcessPolicy(Learner):
+class ProcessPolicy(OwnActions):
     """Plans in the mean of what is believed of a process, with a learned bonus for what is little known.
 
     An example is a step, as in `World`: its number, the reward that its action earned, and what was seen; the target is
@@ -60,7 +60,6 @@ class ProcessPolicy(Learner):
     """
 
     kind: ClassVar[str] = "process_policy"
-    spaces: ClassVar[tuple[type[OutputSpace], ...]] = (Actions,)
 
     def __init__(self, encoder: Encoder, choices: int, horizon: int, lives: int = 1, width: int = 16) -> None:
         super().__init__(encoder)
@@ -84,15 +83,6 @@ class ProcessPolicy(Learner):
     def config(self) -> dict[str, Any]:
         world = self.world
         return {"choices": world.choices, "horizon": world.horizon, "lives": world.lives, "width": self.width}
-
-    def guess_space(self, targets: Any) -> OutputSpace:
-        """Its own actions."""
-        return self.space
-
-    def check_space(self, space: OutputSpace) -> None:
-        super().check_space(space)
-        if space != self.space:
-            raise UnsupportedError(f"this policy acts in {self.space}; the task wants {space}")
 
     def solve(self, support: Examples, space: OutputSpace) -> dict[str, Tensor]:
         """`Known` of the process: [states, choices] twice, and [states, choices, states]."""

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from kshot.control.advantages import advantages
+from kshot.control.own_actions import OwnActions
 from kshot.control.worlds import World, one_hot, one_world
 from kshot.encoders import Encoder, identity
 from kshot.encoders.sizes import whole
 from kshot.errors import SettingError, UnsupportedError
-from kshot.learners import Learner
 from kshot.tasks import Examples, InteractiveTask
 from kshot.tasks.spaces import Actions, OutputSpace
 from kshot.tasks.spaces.numbers import Gaussian
@@ -40,7 +40,7 @@ class Lived(NamedTuple):
     new: Tensor
 
 
-class RecurrentPolicy(Learner):
+class RecurrentPolicy(OwnActions):
     """Acts by what it remembers of a task. Adapting is reading the steps of the task, in the order of their numbers.
 
     An example is a step: the input its number, the reward that its action earned, and what was seen,
@@ -65,7 +65,6 @@ class RecurrentPolicy(Learner):
     """
 
     kind: ClassVar[str] = "recurrent_policy"
-    spaces: ClassVar[tuple[type[OutputSpace], ...]] = (Actions,)
 
     def __init__(
         self, encoder: Encoder, actions: int, told: int, *, continuous: bool = False, low: float | None = None,
@@ -101,15 +100,6 @@ class RecurrentPolicy(Learner):
             "actions": space.pop("count"), "told": self.told, "width": self.width, "entropy": self.entropy,
             "decay": self.decay, "novelty": self.novelty, "taught": self.taught, "greedy": self.greedy, **{k: v for k, v in space.items() if k != "kind"},
         }  # fmt: skip
-
-    def guess_space(self, targets: Any) -> OutputSpace:
-        """Its own actions."""
-        return self.space
-
-    def check_space(self, space: OutputSpace) -> None:
-        super().check_space(space)
-        if space != self.space:
-            raise UnsupportedError(f"this policy acts in {self.space}; the task wants {space}")
 
     def solve(self, support: Examples, space: OutputSpace) -> dict[str, Tensor]:
         """The memory [width] before the next observation, and the last action and reward, which are read with it."""
