@@ -183,7 +183,7 @@ class _Quick(NamedTuple):
     """The same scores out of one table of distances, for who answers a task that has just been read: that to a mean is
     the mean of those to its members, less their spread (the mean of their own distances to it).
 
-    By numpy, whose calls on tables as small as these take half of torch's.
+    By numpy, which takes two thirds of the time of the same in torch for one query and 25 examples of 384 features.
 
     Attributes:
         rows, lengths: the support's features [n, d], and their squared lengths [n]. dual: [n, classes].

@@ -313,9 +313,7 @@ _HELD: dict[nn.Module, list[int]] = {}
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Run in eval mode and put the mode of every part back, also when several threads do so at once."""
-    parts = [module]
-    for part in parts:  # by hand, because `modules()` takes as long as a small task's whole answer
-        parts.extend(child for child in part._modules.values() if child is not None)
+    parts = list(module.modules())
     with _LOCK:
         if not any(part.training or part in _HELD for part in parts):
             parts = []  # as a served base always is: there is nothing to put back

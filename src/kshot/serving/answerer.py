@@ -13,8 +13,8 @@ from kshot.tasks.spaces import OutputSpace
 
 
 class Answerer:
-    """A version out of its sheet, for predicting: without examples, so it is put together in a quarter of the time that an
-    `Adapted` takes. Who explains, adds or checks reads that one.
+    """A version out of its sheet, for predicting: without examples, so less is put together than for an `Adapted`. Who
+    explains, adds or checks reads that one.
 
     Args:
         features: of the examples, float32 [n, ...].
