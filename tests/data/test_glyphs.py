@@ -96,42 +96,6 @@ def test_plain_drawings_stay_on_the_page() -> None:
     assert (edge.amax(-1) > 128).float().mean() < 0.12
 
 
-def test_kin_share_strokes_with_their_neighbour() -> None:
-    family = GlyphFamily(kin=1.0, copies=0.0)
-    program = glyphs._write_programs(family, 200, glyphs._Dice(torch.Generator().manual_seed(0)))
-    same = (program.turn == program.turn.roll(1, 0)).all(-1)
-    assert same[program.alive.sum(1) > 1].any()
-    count = program.alive.sum(1)
-    last = same.gather(1, (count - 1).unsqueeze(1)).squeeze(1)
-    assert not (last & program.alive.roll(1, 0).gather(1, (count - 1).unsqueeze(1)).squeeze(1)).all()
-
-
-def test_a_host_always_comes_earlier() -> None:
-    program = glyphs._write_programs(GlyphFamily(), 500, glyphs._Dice(torch.Generator().manual_seed(0)))
-    assert (program.host <= torch.arange(program.strokes).sub(1).clamp_min(0)).all()
-    assert program.alive[:, 0].all()
-
-
-def test_splines_reproduce_straight_lines() -> None:
-    """Both ways to draw a stroke must pass through evenly spaced points on a line exactly."""
-    line = torch.stack([torch.arange(9.0), 2 * torch.arange(9.0) + 1], 1)
-    sharp, smooth = (basis @ line for basis in glyphs._bases())
-    assert torch.allclose(sharp, smooth, atol=1e-5)
-
-
-def test_distance_of_a_straight_stroke() -> None:
-    """A long horizontal stroke at y = 10 px: the soft distance grows by one pixel per row."""
-    points = torch.stack([torch.linspace(-10, 38, 200), torch.full((200,), 10.0)], 1).unsqueeze(0)
-    field = glyphs._distance(points, torch.full((1, 200), 48 / 199), 28, 0.7)
-    straight = (torch.arange(28) + 0.5 - 10).abs()
-    assert torch.allclose(field[0, :, 14].clamp_max(6), straight.clamp_max(6), atol=0.05)
-
-
-def test_coarse_lens_keeps_flat_pages_flat() -> None:
-    lenses = glyphs._lenses(28)
-    assert torch.allclose(lenses.sum(-1), torch.ones(lenses.shape[:2]), atol=1e-5)
-
-
 def test_one_stroke_one_class_one_drawing() -> None:
     assert draw(1, 1, strokes=1).amax() > 100
 
