@@ -16,9 +16,9 @@ from kshot import encoders, learners, storage
 from kshot.encoders import Encoder
 from kshot.errors import BundleError
 from kshot.learners import Adapted, Learner
+from kshot.learners.embedded_examples import EmbeddedExamples
 from kshot.learners.golden import Golden
 from kshot.learners.records import fingerprint
-from kshot.learners.removed import Removed
 from kshot.tasks.spaces import OutputSpace, space_from_json
 
 SUFFIX = ".kshot"
@@ -255,7 +255,7 @@ def _with_removed(
     read = task.learner.encoder.read(_read(held, own, task.learner.encoder, path))
     if len({len(read), len(held["targets"]), len(ids)}) != 1 or set(ids) & set(task.ids):
         raise BundleError(f"{path}: the examples kept aside do not fit; the file was changed by hand")
-    return replace(task, removed=Removed(read, held["targets"], ids, task.embed(read)))
+    return replace(task, removed=EmbeddedExamples(read, held["targets"], ids, task.embed(read)))
 
 
 def _with_golden(

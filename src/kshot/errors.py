@@ -17,6 +17,7 @@ Each message names the value, the rule and the fix, in this order.
 from __future__ import annotations
 
 import importlib
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -75,6 +76,20 @@ class RegressionWarning(UserWarning):
     def __init__(self, message: str, examples: tuple[Any, ...] = ()) -> None:
         super().__init__(message)
         self.examples = examples
+
+
+def callers_level() -> int:
+    """The `stacklevel` at which a warning names the line outside kshot that led to it.
+
+    Python shows a warning once for each line that it names, so one of our own lines would hide all but the first.
+
+    >>> callers_level() > 0
+    True
+    """
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "kshot":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def need(module: str, extra: str) -> ModuleType:

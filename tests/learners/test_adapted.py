@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import kshot
-from kshot.errors import DataError, UnsupportedError, UserError
+from kshot.errors import DataError, UserError
 from kshot.learners import Adapted, ClosedForm, GradientLearner, Learner, ProtoNet
 from kshot.tasks.spaces import Classes, Numbers
 
@@ -125,41 +125,6 @@ def test_explain_takes_one_input(learner: Learner) -> None:
         task.explain(Q)
 
 
-def test_check_lists_the_wrong_answers(learner: Learner) -> None:
-    task = learner.adapt(X, Y)
-    assert task.check(X, Y).passed
-    wrong = task.check(X, ["a", "b", "b", "b", "c", "c"])
-    assert (wrong.right, wrong.total, wrong.passed) == (5, 6, False)
-    assert wrong.wrong == [(1, "b", "a")]
-    with pytest.raises(DataError, match="6 inputs came with 2 targets"):
-        task.check(X, Y[:2])
-
-
-def test_rebase_keeps_the_examples(learner: Learner) -> None:
-    task = learner.adapt(X, Y)
-    moved = task.rebase(ProtoNet(kshot.encoders.identity(2)).double())
-    assert moved.task.ids == task.ids
-    assert isinstance(moved.task.learner, ProtoNet)
-    assert moved.before == task.check(X, Y)
-    assert moved.after.passed
-    alike(moved.task, ProtoNet(kshot.encoders.identity(2)).double().adapt(X, Y))
-    with pytest.raises(DataError, match="takes image inputs"):
-        task.rebase(ProtoNet(kshot.encoders.pixels(4)))
-
-
-def test_numbers_are_checked_and_rebased_by_their_own_figures() -> None:
-    base = ClosedForm(kshot.encoders.identity(1), "ridge")
-    task = base.adapt([[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0])
-    figures = task.check([[1.0]], [1.5]).figures
-    value = float(task.predict([[1.0]]).values[0, 0])
-    assert figures["mse"] == pytest.approx((1.5 - value) ** 2, rel=1e-4)
-    moved = task.rebase(ClosedForm(kshot.encoders.identity(1), "kernel_ridge"))
-    assert moved.after.figures["mse"] != moved.before.figures["mse"]
-    assert moved.task.space == Numbers(1)
-    with pytest.raises(UnsupportedError, match="Numbers"):
-        task.explain([1.0])
-
-
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
@@ -241,18 +206,3 @@ def test_targets_that_are_no_numbers_are_refused(value: float) -> None:
 def test_whole_and_real_targets_together_are_numbers() -> None:
     task = ClosedForm(kshot.encoders.identity(1), "ridge").adapt([[0.0], [1.0]], [0, 1.5])
     assert task.space == Numbers(1)
-
-
-def test_frozen_parts_stay_frozen_after_adapting() -> None:
-    """A part in eval mode inside a learner in training mode keeps its mode, and the other way round."""
-    learner = ProtoNet(kshot.encoders.conv4(4, size=8, blocks=2)).train()
-    learner.encoder.layers[0].eval()
-    modes = [part.training for part in learner.modules()]
-    task = learner.adapt(torch.rand(2, 1, 8, 8), ["a", "b"])
-    assert [part.training for part in learner.modules()] == modes
-    before = learner.encoder.layers[1][1].running_mean.clone()
-    learner.eval()
-    learner.encoder.train()  # only a part trains: predicting must not feed its running statistics
-    task.predict(torch.rand(3, 1, 8, 8))
-    assert torch.equal(before, learner.encoder.layers[1][1].running_mean)
-    assert learner.encoder.training

@@ -183,7 +183,7 @@ def test_more_are_added_and_some_taken_away(task: Adapted) -> None:
     assert more.check().ids == ("near a", "near b", "between", "g0")
     assert more.without_golden(["between", "g0"]).check().ids == ("near a", "near b")
     assert more.without_golden("near b").check().total == 3
-    with pytest.raises(DataError, match="'zz' is no golden example"):
+    with pytest.raises(DataError, match="'zz' is not a golden example"):
         more.without_golden("zz")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from kshot.data.pool import Pool
 from kshot.encoders.pictures import read_picture
-from kshot.errors import DataError, InputWarning
+from kshot.errors import DataError, InputWarning, callers_level
 
 SUFFIXES = frozenset(
     [
@@ -103,7 +103,7 @@ def folder(path: str | os.PathLike[str], *, skip_unreadable: bool = False) -> Po
         warnings.warn(
             f"{len(empty)} of {len(found)} class folders of {root} hold no picture and are left out: {empty[:5]}",
             InputWarning,
-            stacklevel=2,
+            stacklevel=callers_level(),
         )
     paths = [file for files in found.values() for file in files]
     if not paths:
@@ -165,6 +165,6 @@ def _readable(found: dict[str, list[str]]) -> dict[str, list[str]]:
             f"{len(bad)} of {len(paths)} files cannot be read and are left out: {', '.join(list(bad)[:10])}"
             + (", ..." if len(bad) > 10 else ""),
             InputWarning,
-            stacklevel=3,
+            stacklevel=callers_level(),
         )
     return {label: [file for file in files if file not in bad] for label, files in found.items()}

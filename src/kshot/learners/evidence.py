@@ -57,6 +57,14 @@ def precise(embedded: Any) -> Any:
     )
 
 
+def precise_state(task: Adapted) -> Any:
+    """The task's state solved in float64; `task.precise_state` keeps it."""
+    exact = precise(task.embedded)
+    examples = Examples(exact, like(exact, task.space.encode(task.targets)))
+    with torch.no_grad(), evaluating(task.learner):
+        return task.solver.solve(examples, task.space)
+
+
 class Warmth(NamedTuple):
     """What turns scores without each example into answers, all [n]; a task without it has a gauge of its own.
 

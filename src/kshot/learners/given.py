@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kshot.errors import DataError, InputWarning
+from kshot.errors import DataError, InputWarning, callers_level
 from kshot.learners.learner import Embedded, Learner, evaluating
 from kshot.tasks.examples import joined
 from kshot.tasks.spaces import Classes, OutputSpace, Pieces
@@ -54,7 +54,7 @@ def warn_unfamiliar(learner: Learner, prepared: Embedded) -> None:
             f"{float(high[worst]):.3g}); expect weak answers: bring them into the base's form (bright on dark, "
             "for example), or use a base trained on such inputs",
             InputWarning,
-            stacklevel=4,
+            stacklevel=callers_level(),
         )
 
 

@@ -10,9 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from kshot.errors import DataError, RegressionError, RegressionWarning, SettingError, UnsupportedError
+from kshot.errors import (
+    DataError,
+    RegressionError,
+    RegressionWarning,
+    SettingError,
+    UnsupportedError,
+    callers_level,
+)
+from kshot.learners.embedded_examples import places_of, together
 from kshot.learners.learner import Embedded
 from kshot.learners.results import Checked, Regression
 from kshot.tasks import Examples
@@ -47,16 +53,9 @@ class Golden:
 
     def join(self, other: Golden) -> Golden:
         """These followed by the `other` ones, whose tolerance counts for all."""
-        if isinstance(self.inputs, Tensor) and isinstance(other.inputs, Tensor):
-            alike = (
-                self.inputs.shape[1:] == other.inputs.shape[1:] and self.inputs.dtype == other.inputs.dtype
-            )
-        else:
-            alike = False
-        inputs = join(self.inputs, other.inputs) if alike else [*self.inputs, *other.inputs]
         return replace(
             other,
-            inputs=inputs,
+            inputs=together(self.inputs, other.inputs),
             targets=(*self.targets, *other.targets),
             ids=(*self.ids, *other.ids),
             embedded=join(self.embedded, other.embedded),
@@ -97,6 +96,17 @@ def golden(
     new = Golden(read, plain, _names(ids, len(read), task.golden), allowed, task.embed(read))
     _no_contradiction(task, new)
     return new
+
+
+def without_golden(held: Golden | None, ids: str | Sequence[str]) -> Golden | None:
+    """Golden examples but for those of these ids; `task.without_golden` is the public door.
+
+    Raises:
+        DataError: an unknown id.
+    """
+    names = held.ids if held else ()
+    gone = places_of(ids, names, "a golden example of this task")
+    return held.only([place for place in range(len(held)) if place not in gone]) if held else None
 
 
 def _tolerance(space: OutputSpace, tolerance: float | None, known: Golden | None) -> float | None:
@@ -231,5 +241,5 @@ def _tell(worse: tuple[Regression, ...], total: int, on_regression: str) -> None
         RegressionWarning(
             f'{fault}; take it back, or have such changes refused with on_regression="refuse"', worse
         ),
-        stacklevel=4,
+        stacklevel=callers_level(),
     )

@@ -14,7 +14,7 @@ from torch.func import vmap
 from torch.utils import _pytree as tree
 
 from kshot.engine import FallbackWarning
-from kshot.errors import SettingError
+from kshot.errors import SettingError, callers_level
 from kshot.learners.adapted import Adapted
 from kshot.learners.given import embed_read
 from kshot.learners.learner import evaluating
@@ -115,7 +115,7 @@ def _stacked(asked: Sequence[tuple[Adapted, Any]]) -> list[Outputs]:
         warnings.warn(
             f"vmap cannot answer tasks of {type(learner).__name__} together ({reason}); they are answered one by one",
             FallbackWarning,
-            stacklevel=4,
+            stacklevel=callers_level(),
         )
         return _singly(asked)
     leaves, shape = tree.tree_flatten(outputs)

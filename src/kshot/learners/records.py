@@ -16,9 +16,9 @@ from kshot.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from kshot.learners.adapted import Adapted
+    from kshot.learners.embedded_examples import EmbeddedExamples
     from kshot.learners.golden import Golden
     from kshot.learners.learner import Learner
-    from kshot.learners.removed import Removed
 
 Record = tuple[dict[str, Any], dict[str, Tensor]]
 
@@ -76,7 +76,7 @@ def task_record(task: Adapted, include_base: bool) -> Record:
     return manifest, tensors
 
 
-def removed_record(removed: Removed, encoder: Encoder) -> Record:
+def removed_record(removed: EmbeddedExamples, encoder: Encoder) -> Record:
     """Manifest and tensors of the examples kept aside; embeddings stay out."""
     items = list(removed.inputs)
     manifest: dict[str, Any] = {"ids": list(removed.ids), "digests": [encoder.digest(item) for item in items]}

@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from kshot.encoders.pictures import read_picture
-from kshot.errors import DataError, InputWarning
+from kshot.errors import DataError, InputWarning, callers_level
 from kshot.storage import replace_file
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -228,7 +228,7 @@ def _told_of(flat: int, place: Path) -> None:
         warnings.warn(
             f"{place}: {flat} boxes have no area inside their picture and were left out; correct or delete them",
             InputWarning,
-            stacklevel=3,
+            stacklevel=callers_level(),
         )
 
 

@@ -1,4 +1,4 @@
-"""Examples that a task has removed and keeps aside, so that removing can be undone."""
+"""Examples with a name each and what the base computed for them: those a task knows, and those it keeps aside."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from kshot.tasks.examples import join, take
 
 
 @dataclass(frozen=True, eq=False)
-class Removed:
-    """Examples out of use; answers do not depend on them.
+class EmbeddedExamples:
+    """Examples as a task holds them.
 
     Attributes:
         inputs: in raw form. targets, ids: one per input.
@@ -31,16 +31,16 @@ class Removed:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, places: Sequence[int]) -> Removed:
+    def take(self, places: Sequence[int]) -> EmbeddedExamples:
         """Those at `places`."""
         ids = tuple(self.ids[place] for place in places)
-        return Removed(
+        return EmbeddedExamples(
             take(self.inputs, places), take(self.targets, places), ids, take(self.embedded, places)
         )
 
-    def join(self, other: Removed) -> Removed:
+    def join(self, other: EmbeddedExamples) -> EmbeddedExamples:
         """These followed by the `other` ones."""
-        return Removed(
+        return EmbeddedExamples(
             together(self.inputs, other.inputs),
             join(self.targets, other.targets),
             (*self.ids, *other.ids),

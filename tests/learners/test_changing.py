@@ -108,6 +108,8 @@ def test_remove_can_be_undone() -> None:
     assert gap(back, task, rows(5, seed=1)) < 1e-12
     assert task.removed is None
     assert task.restore() is task
+    golden = task.with_golden(rows(1), ["a"])
+    assert golden.restore() is golden
 
 
 def test_a_class_comes_back_with_its_examples() -> None:
