@@ -13,9 +13,9 @@ from torch import Tensor
 
 import kshot
 from kshot.errors import BundleError, DataError, SettingError, UnsupportedError
-from kshot.learners import Adapted, ClosedForm, ProtoNet
+from kshot.learners import Adapted, ProtoNet
 from kshot.trust import Watch
-from kshot.trust.drift import _folds, _luck, strangeness
+from kshot.trust.nonconformity import strangeness
 
 CENTRES = torch.tensor([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0]])
 
@@ -92,42 +92,6 @@ def test_in_parts_is_as_at_once(task: Adapted, rng: torch.Generator) -> None:
     assert whole.row()["labelled"] == sum(k is not None for k in known)
 
 
-def test_wrong_labels_are_rolled_back(task: Adapted, rng: torch.Generator) -> None:
-    watch = Watch(task).see(*draw(rng, 150))
-    inputs, _ = draw(rng, 60, shift=5.0)
-    noise = [f"c{k}" for k in torch.randint(3, (60,), generator=rng).tolist()]
-    after = watch.see(inputs, noise)
-    assert after.alarm is not None
-    again = after.readapt()
-    assert not again.adopted
-    assert again.task is task
-    assert again.why.startswith("rolled back; ")
-
-
-def test_golden_examples_stop_a_change_that_breaks_them(task: Adapted, rng: torch.Generator) -> None:
-    guarded = task.with_golden(CENTRES, ["c0", "c1", "c2"])
-    watch = Watch(guarded).see(*draw(rng, 150)).see(*draw(rng, 60, shift=6.0))
-    again = watch.readapt()
-    assert not again.adopted
-    assert again.regressions
-    assert "golden examples became wrong" in again.why
-    assert again.task is guarded
-
-
-def test_numbers_are_watched_and_learned_again(rng: torch.Generator) -> None:
-    base = ClosedForm(kshot.encoders.identity(1), "ridge")
-    x = torch.rand(20, 1, generator=rng)
-    task = base.adapt(x, (2 * x[:, 0]).tolist())
-    near = torch.rand(100, 1, generator=rng)
-    watch = Watch(task).see(near, (2 * near[:, 0]).tolist())
-    far = torch.rand(60, 1, generator=rng) + 3
-    after = watch.see(far, (8 - far[:, 0]).tolist())
-    assert after.alarm is not None
-    again = after.readapt()
-    assert again.adopted
-    assert again.after > again.before
-
-
 def test_a_score_of_ones_own(task: Adapted, rng: torch.Generator) -> None:
     def second_number(_: Adapted, embedded: Tensor) -> np.ndarray:
         values: np.ndarray = embedded[:, 1].numpy()
@@ -161,17 +125,6 @@ def test_only_so_many_labelled_inputs_are_kept(task: Adapted, rng: torch.Generat
     assert Watch(task, keep=7).see(inputs, labels).recent.targets == labels[-7:]
 
 
-def test_folds_spread_each_class() -> None:
-    fold = _folds(["a", "b"] * 5 + ["c"], 5)
-    for label in range(2):
-        assert sorted(fold[label:10:2]) == [0, 1, 2, 3, 4]
-
-
-def test_luck_is_the_binomial_tail() -> None:
-    assert _luck(8, 2) == pytest.approx(56 / 1024)
-    assert _luck(0, 3) == 1.0
-
-
 BAD: dict[str, tuple[Callable[[Adapted], Any], type[Exception], str]] = {
     "rate 0": (lambda t: Watch(t, 0), SettingError, "false_alarms is 0; it is a chance between 0 and 1"),
     "rate 1": (lambda t: Watch(t, 1.0), SettingError, "false_alarms is 1.0"),
@@ -191,13 +144,6 @@ BAD: dict[str, tuple[Callable[[Adapted], Any], type[Exception], str]] = {
         r"\(1,\); give one number per input, \(3,\)",
     ),
     "NaN inputs": (lambda t: Watch(t).see(CENTRES * float("nan")), DataError, "NaN"),
-    "no labels to learn from": (lambda t: Watch(t).see(CENTRES).readapt(), DataError, "0 labelled inputs"),
-    "one fold": (
-        lambda t: Watch(t).see(CENTRES, ["c0", "c1", "c2"]).readapt(folds=1),
-        SettingError,
-        "folds is 1",
-    ),
-    "chance 0": (lambda t: Watch(t).readapt(chance=0), SettingError, "chance is 0"),
 }
 
 

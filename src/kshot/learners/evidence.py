@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from kshot.errors import TaskError, UnsupportedError
-from kshot.learners.given import like
+from kshot.learners.given import like, plain
 from kshot.learners.learner import evaluating
 from kshot.learners.results import Explanation, Ranked
 from kshot.learners.self_knowledge import known
@@ -216,7 +216,7 @@ def explain(task: Adapted, queries: Any) -> list[Explanation]:
         )
     declared(task)
     part = max(1, _SCORES // (len(task) * space.size))
-    names = _objects(task.ids), _objects(map(_plain, task.targets)), _objects(space.labels)
+    names = _objects(task.ids), _objects(map(plain, task.targets)), _objects(space.labels)
     return [
         Explanation(space.labels[k], probability, Ranked(ids, own, contributions, without), method)
         for rows in torch.split(queries, part)
@@ -267,10 +267,6 @@ def _objects(values: Iterable[Any]) -> np.ndarray:
     array = np.empty(len(listed), dtype=object)
     array[:] = listed
     return array
-
-
-def _plain(target: Any) -> Any:
-    return target.item() if hasattr(target, "item") else target
 
 
 def _chosen(without: Tensor, best: Tensor, temperature: Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -139,5 +139,5 @@ def space_of(space: OutputSpace, targets: Any) -> OutputSpace:
 
 
 def plain(target: Any) -> Any:
-    """A target as a Python value."""
-    return target.item() if hasattr(target, "item") and getattr(target, "ndim", 0) == 0 else target
+    """A target as a Python value: a label, a number or a list of numbers."""
+    return target.tolist() if hasattr(target, "tolist") else target

@@ -19,6 +19,7 @@ from kshot.errors import (
     callers_level,
 )
 from kshot.learners.embedded_examples import places_of, together
+from kshot.learners.given import plain
 from kshot.learners.learner import Embedded
 from kshot.learners.results import Checked, Regression
 from kshot.tasks import Examples
@@ -89,11 +90,11 @@ def golden(
         raise DataError(
             "0 golden examples were given; a check needs at least one input with its right answer"
         )
-    plain = tuple(t.tolist() if hasattr(t, "tolist") else t for t in targets)
+    right = tuple(plain(target) for target in targets)
     allowed = _tolerance(task.space, tolerance, task.golden)
-    task.space.encode(list(plain))
-    task.learner.check_examples(read, plain)
-    new = Golden(read, plain, _names(ids, len(read), task.golden), allowed, task.embed(read))
+    task.space.encode(list(right))
+    task.learner.check_examples(read, right)
+    new = Golden(read, right, _names(ids, len(read), task.golden), allowed, task.embed(read))
     _no_contradiction(task, new)
     return new
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from kshot import storage
 from kshot.encoders.encoder import Encoder, identifying, tensor_bytes
 from kshot.errors import UnsupportedError
+from kshot.learners.given import plain
 
 if TYPE_CHECKING:
     from kshot.learners.adapted import Adapted
@@ -106,8 +107,7 @@ def _inputs(items: list[Any], manifest: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def _targets(targets: Any, manifest: dict[str, Any]) -> dict[str, Tensor]:
-    plain = [t.tolist() if hasattr(t, "tolist") else t for t in targets]
-    manifest["targets"] = plain
+    manifest["targets"] = [plain(target) for target in targets]
     return {}
 
 

@@ -10,6 +10,7 @@ import torch
 
 from kshot.errors import DataError, SettingError, UnsupportedError
 from kshot.learners import Adapted
+from kshot.learners.given import plain
 from kshot.tasks.spaces import Classes, Numbers
 
 GROUPS = ("golden", "examples", "given")
@@ -139,7 +140,7 @@ def _held(first: Adapted, second: Adapted) -> Iterator[_Asked]:
         seen: dict[str, tuple[str, Any, Any]] = {}
         for inputs, targets, names in parts:
             for item, target, name in zip(inputs, targets, names, strict=True):
-                seen[first.learner.encoder.digest(item)] = (name, item, _plain(target))
+                seen[first.learner.encoder.digest(item)] = (name, item, plain(target))
         if seen:
             rows = list(seen.values())
             items = alike([item for _, item, _ in rows])
@@ -152,7 +153,7 @@ def _given(task: Adapted, inputs: Any, targets: Sequence[Any] | None, ids: Seque
     if count == 0:
         raise DataError("0 inputs were given to compare on; give at least one, or none at all (inputs=None)")
     names = [str(place) for place in range(count)] if ids is None else [str(name) for name in ids]
-    expected = [None] * count if targets is None else [_plain(target) for target in targets]
+    expected = [None] * count if targets is None else [plain(target) for target in targets]
     if {len(names), len(expected)} != {count}:
         raise DataError(
             f"{count} inputs came with {len(names)} ids and {len(expected)} targets; give one of each per input"
@@ -184,7 +185,3 @@ def alike(items: list[Any]) -> Any:
     """Items as one tensor where they are alike, which some encoders read faster or only so."""
     tensors = all(isinstance(item, torch.Tensor) for item in items)
     return torch.stack(items) if tensors and len({(i.shape, i.dtype) for i in items}) == 1 else items
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else value

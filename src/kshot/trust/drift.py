@@ -6,8 +6,7 @@ Vovk et al. (2021), "Retrain or not retrain: conformal test martingales for chan
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,16 +15,15 @@ import torch
 from torch import Tensor
 
 from kshot.errors import BundleError, DataError, SettingError, UnsupportedError
-from kshot.learners import Adapted, Regression
+from kshot.learners import Adapted
+from kshot.learners.given import plain
 from kshot.learners.records import fingerprint
 from kshot.seeds import generator
 from kshot.tasks import Examples
-from kshot.tasks.spaces import Classes
 from kshot.trust.differences import alike
 from kshot.trust.martingale import Martingale
-
-Score = Callable[[Adapted, Tensor], np.ndarray]
-"""A task and embedded inputs [n, ...] to n numbers: the larger, the stranger."""
+from kshot.trust.nonconformity import Score, strangeness, wrongness
+from kshot.trust.readapting import Readapted, readapt
 
 Recent = tuple[int, Any, Any]
 """Place in the stream, input as read, target."""
@@ -135,7 +133,7 @@ class Watch:
         read = self.task.learner.encoder.read(inputs)
         if len(read) == 0:
             raise DataError("0 inputs were seen; give at least one")
-        known = [None] * len(read) if labels is None else [_plain(label) for label in labels]
+        known = [None] * len(read) if labels is None else [plain(label) for label in labels]
         Examples(read, known)
         embedded = self.task.embed(read)
         strange = self._finite((self.score or strangeness)(self.task, embedded), len(read))
@@ -165,7 +163,7 @@ class Watch:
         if not places:
             return {}
         rows = embedded[torch.tensor(places)]
-        losses = _wrongness(self.task, rows, [known[place] for place in places])
+        losses = wrongness(self.task, rows, [known[place] for place in places])
         return dict(zip(places, self._finite(losses, len(places)).tolist(), strict=True))
 
     def _step(self, strange: float, loss: float | None, chances: Sequence[float]) -> Watch:
@@ -264,46 +262,7 @@ class Watch:
             DataError: fewer than two labelled inputs since the change.
             SettingError: folds below 2, chance outside 0..1.
         """
-        if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
-            raise SettingError(f"folds is {folds!r}; it is a whole number of at least 2")
-        if not 0 < chance <= 1:
-            raise SettingError(f"chance is {chance!r}; it lies above 0 and is at most 1, for example 0.05")
-        recent = self.recent
-        if len(recent) < 2:
-            raise DataError(
-                f"{len(recent)} labelled inputs since the change; learning again needs at least two, better a few per "
-                "class: label some and give them to see(inputs, labels)"
-            )
-        tried = [t for t in (_try(self, name, recent, folds) for name in WAYS) if t is not None]
-        best = max(tried, key=lambda t: (not t.regressions, t.after))
-        if best.regressions or best.after < best.before or best.luck > chance:
-            return replace(best, task=self.task, watch=self.over(self.task), why=f"rolled back; {best.why}")
-        return replace(best, adopted=True, watch=self.over(best.task), why=f"adopted; {best.why}")
-
-
-@dataclass(frozen=True)
-class Readapted:
-    """What learning again came to.
-
-    Attributes:
-        task: the one to go on with: the new one where `adopted`, else the one there was.
-        way: "add" or "replace": what was tried, the best of the two.
-        before, after: how well the recent examples are answered (accuracy for classes, else minus the mean loss):
-            by the task as it was, and by the new one on examples it did not learn from.
-        luck: the chance of such a gain by luck alone.
-        regressions: golden examples that the new one answers wrong.
-        watch: a new watch over `task`. why: all this in a sentence.
-    """
-
-    task: Adapted
-    way: str
-    before: float
-    after: float
-    luck: float
-    regressions: tuple[Regression, ...]
-    adopted: bool
-    watch: Watch
-    why: str
+        return readapt(self, folds, chance)
 
 
 def _chances(seed: int, first: int, count: int) -> list[list[float]]:
@@ -317,116 +276,9 @@ def _chances(seed: int, first: int, count: int) -> list[list[float]]:
     return found
 
 
-def strangeness(task: Adapted, embedded: Tensor) -> np.ndarray:
-    """How little embedded inputs [n, ...] look like what the task learned, [n]."""
-    if isinstance(task.space, Classes):
-        return -np.asarray(task.answer_embedded(embedded).scores, dtype=np.float64)
-    own, new = (x.flatten(1).double() for x in (task.embedded, embedded))
-    nearest: np.ndarray = torch.cdist(new, own).amin(1).numpy(force=True)
-    return nearest
-
-
-def _wrongness(task: Adapted, embedded: Tensor, targets: list[Any]) -> np.ndarray:
-    """How badly embedded inputs [n, ...] are answered, [n]: negative log-probability; inf: a class never taught."""
-    answer = task.answer_embedded(embedded)
-    if isinstance(task.space, Classes):
-        column = {label: place for place, label in enumerate(answer.classes)}
-        given = [
-            answer.probabilities[row, column[label]] if label in column else 0.0
-            for row, label in enumerate(targets)
-        ]
-        return np.array([-math.log(p) if p > 0 else math.inf for p in given])
-    losses = [
-        float(task.space.loss(task.outputs(embedded[row : row + 1]), task.space.encode([target])))
-        for row, target in enumerate(targets)
-    ]
-    return np.array(losses)
-
-
-def _losses(task: Adapted, examples: Examples) -> np.ndarray:
-    """Loss of each example, [n]: for classes 1 where it is answered wrong, else 0."""
-    embedded = task.embed(task.learner.encoder.read(examples.inputs))
-    if not isinstance(task.space, Classes):
-        return _wrongness(task, embedded, list(examples.targets))
-    given = task.answer_embedded(embedded).labels
-    return np.array([float(g != y) for g, y in zip(given, examples.targets, strict=True)])
-
-
-Way = Callable[[Adapted, Examples], Adapted]
-
-
-def _add(task: Adapted, recent: Examples) -> Adapted:
-    return task.add(recent.inputs, recent.targets, on_regression="ignore")
-
-
-def _replace(task: Adapted, recent: Examples) -> Adapted:
-    """Classes with recent examples know only these; numbers are all learned anew."""
-    anew = set(recent.targets) if isinstance(task.space, Classes) else None
-    old = [name for name, y in zip(task.ids, task.targets, strict=True) if anew is None or _plain(y) in anew]
-    grown = _add(task, recent)
-    return grown.remove(old, on_regression="ignore") if old else grown
-
-
-WAYS: dict[str, Way] = {"add": _add, "replace": _replace}
-"""How a task learns recent examples, by name; the first is taken where both are as good."""
-
-
-def _try(watch: Watch, name: str, recent: Examples, folds: int) -> Readapted | None:
-    """One way of learning again, judged but not adopted; None where the learner cannot take examples back."""
-    task, way = watch.task, WAYS[name]
-    try:
-        after = way(task, recent)
-    except UnsupportedError:
-        return None
-    worse = after.check().worse_than(task.check()) if task.golden else ()
-    old, new = _losses(task, recent), _held_back(way, task, recent, folds)
-    top = 1.0 if isinstance(task.space, Classes) else 0.0
-    before, now = top - float(old.mean()), top - float(new.mean())
-    luck = min(1.0, len(WAYS) * _luck(int((new < old).sum()), int((new > old).sum())))
-    why = f"{name} {len(recent)} recent examples: {before:.3g} before, {now:.3g} after on held-back ones, luck {luck:.2g}"
-    if worse:
-        why += f"; golden examples became wrong: {', '.join(repr(r.id) for r in worse[:5])}"
-    return Readapted(after, name, before, now, luck, worse, False, watch, why)
-
-
-def _held_back(way: Way, task: Adapted, recent: Examples, folds: int) -> np.ndarray:
-    """Losses of recent examples, each answered by a task that did not learn it."""
-    fold, losses = _folds(recent.targets, folds), np.zeros(len(recent))
-    for part in sorted(set(fold)):
-        learn = [place for place, own in enumerate(fold) if own != part]
-        ask = [place for place, own in enumerate(fold) if own == part]
-        losses[ask] = _losses(way(task, recent.take(learn)), recent.take(ask))
-    return losses
-
-
-def _luck(better: int, worse: int) -> float:
-    """Chance of at least so many `better` ones out of both, if each were a coin flip (sign test).
-
-    >>> _luck(5, 0), _luck(0, 0)
-    (0.03125, 1.0)
-    """
-    count = better + worse
-    return float(sum(math.comb(count, k) for k in range(better, count + 1)) / 2**count)
-
-
-def _folds(targets: Sequence[Any], folds: int) -> list[int]:
-    """A part per example, so that each class is spread evenly over the parts."""
-    count: dict[Any, int] = {}
-    order = []
-    for target in targets:
-        order.append((count.setdefault(str(target), 0), str(target)))
-        count[str(target)] += 1
-    place = {key: number for number, key in enumerate(sorted(order, key=lambda key: (key[1], key[0])))}
-    return [place[key] % min(folds, len(order)) for key in order]
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
 def _identity(task: Adapted) -> str:
     """SHA-256 of base and examples: equal tasks give equal scores."""
     digest = hashlib.sha256(fingerprint(task.learner).encode())
     for item, target in zip(task.inputs, task.targets, strict=True):
-        digest.update(f"{task.learner.encoder.digest(item)} {_plain(target)!r}".encode())
+        digest.update(f"{task.learner.encoder.digest(item)} {plain(target)!r}".encode())
     return digest.hexdigest()

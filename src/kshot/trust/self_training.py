@@ -1,13 +1,10 @@
 """Unlabelled inputs that help a task: the surest get labels of their own, and stay only where that is an improvement.
 
-Two ways to find them. Labels spread along the nearest neighbours: Zhou et al. (2004), "Learning with Local
-and Global Consistency". Or prototypes are refined softly, with a class of its own for what belongs to none:
-Ren et al. (2018), "Meta-Learning for Semi-Supervised Few-Shot Classification".
+How labels are guessed is in `guessed_labels`; here they are judged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,17 +15,12 @@ from torch.nn import functional as F
 
 from kshot.errors import DataError, SettingError, UnsupportedError
 from kshot.learners import Adapted
-from kshot.learners.learner import evaluating
-from kshot.learners.self_knowledge import Gauge
-from kshot.tasks import Examples
 from kshot.tasks.examples import take
 from kshot.tasks.spaces import Classes
+from kshot.trust.guessed_labels import Assign, Labelled, soft, spreading, surest
 
 PREFIX = "unlabelled-"
 """What the ids of examples begin with whose labels are guesses."""
-
-_SHARE = 0.8
-"""How much of a label comes from the neighbours."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +47,6 @@ class Refinement:
     loss_after: float = float("nan")
     accuracy_before: float = float("nan")
     accuracy_after: float = float("nan")
-
-
-Assign = Callable[["_Labelled"], Tensor]
-"""Labelled examples to how much each unlabelled input belongs to each class [m, classes], 0: not at all."""
 
 
 def with_unlabelled(
@@ -103,13 +91,13 @@ def with_unlabelled(
     if not len(read):
         raise DataError("0 unlabelled inputs were given; give at least one, or use the task as it is")
     unlabelled = task.embed(read)
-    labelled = _Labelled.of(task)
+    labelled = Labelled.of(task)
     assign = (
-        _spreading(labelled, unlabelled, neighbours)
+        spreading(labelled, unlabelled, neighbours)
         if method == "spread"
-        else partial(_soft, unlabelled=unlabelled)
+        else partial(soft, unlabelled=unlabelled)
     )
-    places, classes = _surest(assign(labelled), per_class)
+    places, classes = surest(assign(labelled), per_class)
     labels = [task.space.labels[int(c)] for c in classes]  # type: ignore[attr-defined]
     found = _Trial(task, labelled, unlabelled, assign, per_class)
     told = found.judge(places.tolist(), labels, unchecked)
@@ -141,134 +129,11 @@ def _truth(task: Adapted) -> Adapted:
 
 
 @dataclass(frozen=True)
-class _Labelled:
-    """Embedded examples [n, ...] with class indices [n], of a task whose learner answers; `places` in the task."""
-
-    task: Adapted
-    embedded: Tensor
-    targets: Tensor
-    places: Tensor
-
-    @classmethod
-    def of(cls, task: Adapted) -> _Labelled:
-        targets = task.space.encode(task.targets).to(task.embedded.device)
-        return cls(task, task.embedded, targets, torch.arange(len(targets), device=targets.device))
-
-    @property
-    def size(self) -> int:
-        return len(self.task.space.labels)  # type: ignore[attr-defined]
-
-    def without(self, place: int) -> _Labelled:
-        keep = self.places != place
-        return _Labelled(self.task, self.embedded[keep], self.targets[keep], self.places[keep])
-
-    def solve(self) -> Any:
-        learner = self.task.solver
-        with torch.no_grad(), evaluating(learner):
-            return learner.solve(Examples(self.embedded, self.targets), self.task.space)
-
-    def respond(self, state: Any, embedded: Tensor) -> Tensor:
-        learner = self.task.solver
-        with torch.no_grad(), evaluating(learner):
-            outputs: Tensor = learner.respond(state, embedded, self.task.space)
-        return outputs
-
-    def joined(self, embedded: Tensor, targets: Tensor) -> _Labelled:
-        """With further examples, which are none of the task's."""
-        everything = torch.cat([self.embedded, embedded]), torch.cat([self.targets, targets])
-        return _Labelled(self.task, *everything, self.places)
-
-
-def _surest(belongs: Tensor, per_class: int) -> tuple[Tensor, Tensor]:
-    """Places of the surest inputs of each class, in order, and their classes; from [m, classes]."""
-    best, classes = belongs.max(1)
-    taken = torch.zeros_like(best, dtype=torch.bool)
-    for own in range(belongs.shape[1]):
-        mine = ((classes == own) & (best > 0)).nonzero().flatten()
-        taken[mine[best[mine].argsort(descending=True, stable=True)[:per_class]]] = True
-    places = taken.nonzero().flatten()
-    return places, classes[places]
-
-
-def _spreading(labelled: _Labelled, unlabelled: Tensor, neighbours: int) -> Assign:
-    """Distances are worked out once; leaving out an example leaves out its row and column."""
-    away = _distances(torch.cat([labelled.embedded, unlabelled]).flatten(1))
-    others = torch.arange(len(labelled.places), len(away), device=away.device)
-
-    def assign(rest: _Labelled) -> Tensor:
-        kept = torch.cat([rest.places, others])
-        return _spread(away[kept][:, kept], rest.targets, rest.size, neighbours)
-
-    return assign
-
-
-def spread_labels(features: Tensor, targets: Tensor, size: int, neighbours: int = 7) -> Tensor:
-    """Labels of the first examples, spread along a graph of mutual nearest neighbours: (I - a S)^-1 Y.
-
-    S is the symmetrically normalised graph, a = 0.8 (Zhou et al. 2004, equation 4). Only neighbours that have
-    each other among their nearest count, so inputs that no chain of those joins to an example get nothing.
-
-    Args:
-        features: [n, d], the examples first. targets: class indices [l] of the examples.
-
-    Returns:
-        How much each of the others belongs to each class, [n - l, size].
-
-    >>> x = torch.tensor([[0.0], [5.0], [0.1], [5.1], [5.2], [90.0]])
-    >>> (spread_labels(x, torch.tensor([0, 1]), 2, neighbours=2) > 0).tolist()
-    [[True, False], [False, True], [False, True], [False, False]]
-    """
-    return _spread(_distances(features), targets, size, neighbours)
-
-
-def _distances(features: Tensor) -> Tensor:
-    """Squared distances [n, n]; infinite to itself."""
-    # without the matrix product, which cannot tell near duplicates apart
-    away = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist").square()
-    return away.fill_diagonal_(float("inf"))
-
-
-def _spread(away: Tensor, targets: Tensor, size: int, neighbours: int) -> Tensor:
-    count, known = len(away), len(targets)
-    near = away.topk(min(neighbours, count - 1), largest=False)
-    width = near.values[:, -1].mean().clamp(min=torch.finfo(away.dtype).tiny)
-    graph = torch.zeros_like(away).scatter_(1, near.indices, torch.exp(-near.values / width))
-    graph = torch.minimum(graph, graph.T)
-    root = graph.sum(1).clamp(min=torch.finfo(away.dtype).eps).sqrt()
-    smooth = torch.eye(count).to(graph) - _SHARE * graph / (root.unsqueeze(1) * root)
-    start = away.new_zeros(count, size)
-    start[torch.arange(known), targets] = 1.0
-    spread: Tensor = torch.cholesky_solve(start, torch.linalg.cholesky(smooth))
-    return spread[known:].clamp(min=0)
-
-
-def _soft(labelled: _Labelled, *, unlabelled: Tensor) -> Tensor:
-    """One step of soft k-means beside a reject class, whose score lies half-way between own and other classes."""
-    state = labelled.solve()
-    gauge = Gauge.of(labelled.respond(state, labelled.embedded), labelled.targets)
-    reject = gauge.others + 0.5 * gauge.span
-    own = F.one_hot(labelled.targets, labelled.size).to(unlabelled)
-    shares = _shares(labelled.respond(state, unlabelled), reject, labelled.task.temperature)[:, :-1]
-    members = torch.cat([own, shares.to(own)])
-    features = torch.cat([labelled.embedded, unlabelled])
-    means = members.T @ features / members.sum(0).clamp(min=1e-12).unsqueeze(1)
-    scores = labelled.respond({**state, "prototypes": means}, unlabelled)
-    refined = _shares(scores, reject, labelled.task.temperature)
-    sure = refined[:, :-1]
-    return torch.where(sure > refined[:, -1:], sure, torch.zeros_like(sure))
-
-
-def _shares(scores: Tensor, reject: float, temperature: float) -> Tensor:
-    """Responsibilities [m, classes + 1], the reject class last."""
-    return torch.softmax(F.pad(scores, (0, 1), value=reject) / temperature, 1)
-
-
-@dataclass(frozen=True)
 class _Trial:
     """Do the unlabelled inputs help? Asked of each labelled example, left out in turn."""
 
     task: Adapted
-    labelled: _Labelled
+    labelled: Labelled
     unlabelled: Tensor
     assign: Assign
     per_class: int
@@ -310,6 +175,6 @@ class _Trial:
     def _answer(self, place: int, refine: bool) -> Tensor:
         rest = self.labelled.without(place)
         if refine:
-            found, classes = _surest(self.assign(rest), self.per_class)
+            found, classes = surest(self.assign(rest), self.per_class)
             rest = rest.joined(self.unlabelled[found], classes)
         return rest.respond(rest.solve(), self.labelled.embedded[place : place + 1])
