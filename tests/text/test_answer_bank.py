@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from kshot.bundles import load_learned
 from kshot.demo.service_data import shipped_desk
 from kshot.errors import BundleError, DataError, SettingError, UnsupportedError
 from kshot.text import AnswerBank, Entry, answers, load_answers
+from kshot.text.answer_measures import left_out
 from kshot.text.bm25 import K1, B, Bm25, words_of
 from kshot.text.mixing import USUAL_MEANING, Case, Mix, learn_mix
 
@@ -180,7 +180,7 @@ def test_weights_follow_what_is_informative() -> None:
 
 
 def test_tuning_on_the_banks_own_questions_raises_their_likelihood(bank: AnswerBank) -> None:
-    signs, owner = bank._left_out()
+    signs, owner = left_out(bank)
     assert len(owner) == len(DESK.taught)
 
     def cost(mix: Mix) -> float:
@@ -264,12 +264,14 @@ def test_entries_of_one_text_are_told_apart_by_feedback() -> None:
     assert bank.learn_from([("same question", "a0", False)]).ask("same question").id == "a1"
 
 
-def test_a_new_entry_takes_milliseconds(bank: AnswerBank) -> None:
-    """CPU time, so that a busy machine does not matter; hashing of its texts included."""
-    new, times = Entry("hire", "We hire out skis in winter.", ("Do you rent out skis?",)), []
-    for _ in range(20):
-        started = time.process_time()
-        grown = bank.add([new])
-        times.append(time.process_time() - started)
+def test_a_new_entry_encodes_its_own_texts_alone(bank: AnswerBank, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def encode(texts: list[str]) -> object:
+        read.extend(texts)
+        return type(bank.encoder).encode(bank.encoder, texts)
+
+    monkeypatch.setattr(bank.encoder, "encode", encode)
+    grown = bank.add([Entry("hire", "We hire out skis in winter.", ("Do you rent out skis?",))])
+    assert read == ["Do you rent out skis?", "We hire out skis in winter."]
     assert grown.ask("skis to rent").id == "hire"
-    assert np.median(times) < 0.010

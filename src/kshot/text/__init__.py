@@ -1,7 +1,8 @@
 """Text: encoders by one string, classes of texts, intents with refusal, entities."""
 
 from kshot.bundles import register_encoder, register_learner, register_opener
-from kshot.text.answer_bank import AnswerBank, answers, load_answers
+from kshot.text.answer_bank import AnswerBank, answers
+from kshot.text.answer_files import load_answers
 from kshot.text.cache import FeatureCache
 from kshot.text.classifier import TextClassifier, classifier, closed, opened
 from kshot.text.entities import Entities, entities

@@ -13,26 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 from torch.nn import functional as F
 
 from kshot import storage
-from kshot.bundles import make_encoder
-from kshot.errors import BundleError, DataError, SettingError, UnsupportedError
-from kshot.tasks.spaces.sureness import checked_share
-from kshot.text.entries import Entry, Reply, Support, checked_entries
+from kshot.errors import DataError, SettingError
+from kshot.text.answer_measures import fitted_mix, known_scores, least_score
+from kshot.text.answer_replies import reply
+from kshot.text.entries import Entry, Reply, checked_entries
 from kshot.text.feedback import Feedback, Rewards, Rule, said
 from kshot.text.fields import Field
 from kshot.text.hashed import HashedNgrams
-from kshot.text.mixing import UNIT, USUAL_MEANING, USUAL_WORDS, Case, Mix, learn_mix
+from kshot.text.mixing import USUAL_MEANING, USUAL_WORDS, Mix
 from kshot.text.specs import encoder as encoder_of
 from kshot.text.texts import TextEncoder, read_texts
-
-_LEAST = 20
-"""Messages that a threshold is measured on at least."""
-_MEASURED = 100
-"""Own questions that it is measured on at most, so that it stays a matter of milliseconds."""
-_USUAL_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -96,12 +89,12 @@ class AnswerBank:
         """
         read = read_texts(messages)
         features = unit(self.encoder, read)
-        texts = self._text_signs(read, features)
+        texts = self.text_signs(read, features)
         moves = self.rewards.moves(features, self.ids)
-        scores = self.mix.scores(self._signs(texts)) + moves
+        scores = self.mix.scores(self.entry_signs(texts)) + moves
         least = self.threshold(refused)
         return [
-            _reply(self, message, scores[row], moves[row], [t[row] for t in texts], least, supports, best)
+            reply(self, message, scores[row], moves[row], [t[row] for t in texts], least, supports, best)
             for row, message in enumerate(read)
         ]
 
@@ -109,15 +102,15 @@ class AnswerBank:
         """Scores of all entries for n messages, logits [n, entries]; the higher, the better they fit."""
         read = read_texts(messages)
         features = unit(self.encoder, read)
-        signs = self._signs(self._text_signs(read, features))
+        signs = self.entry_signs(self.text_signs(read, features))
         out: np.ndarray = self.mix.scores(signs) + self.rewards.moves(features, self.ids)
         return out
 
-    def _text_signs(self, messages: list[str], features: np.ndarray) -> list[np.ndarray]:
+    def text_signs(self, messages: list[str], features: np.ndarray) -> list[np.ndarray]:
         """Signs of every question and of every answer, each [m, texts, 2]."""
         return [part.signs(messages, features) for part in (self.questions, self.answers)]
 
-    def _signs(self, texts: list[np.ndarray]) -> np.ndarray:
+    def entry_signs(self, texts: list[np.ndarray]) -> np.ndarray:
         """Signs of entries, [m, entries, 4]."""
         parts = zip((self.questions, self.answers), texts, strict=True)
         return np.concatenate([part.best(signs, len(self)) for part, signs in parts], 2)
@@ -125,7 +118,7 @@ class AnswerBank:
     def signs(self, messages: Any) -> np.ndarray:
         """What is known of n messages and the entries, before it is mixed: [n, entries, 4], see `mixing.SIGNS`."""
         read = read_texts(messages)
-        return self._signs(self._text_signs(read, unit(self.encoder, read)))
+        return self.entry_signs(self.text_signs(read, unit(self.encoder, read)))
 
     def add(self, entries: Any) -> AnswerBank:
         """A new bank that has these entries too; equal to one built of all of them at once.
@@ -222,36 +215,7 @@ class AnswerBank:
         Raises:
             DataError: an unknown id. UnsupportedError: no messages, and no entry has two questions.
         """
-        if messages is None:
-            signs, owner = self._left_out()
-            if not len(owner):
-                raise UnsupportedError(
-                    f"none of {len(self)} entries has two questions, so none can be left out; give messages and right="
-                )
-        else:
-            place = {name: n for n, name in enumerate(self.ids)}
-            missing = [name for name in right or () if name not in place]
-            if right is None or missing or len(right) != len(read_texts(messages)):
-                raise DataError(
-                    f"right is {missing or right}; give the id of the right entry for each message"
-                )
-            signs, owner = self.signs(messages), np.array([place[name] for name in right])
-        cases = [Case(one, np.arange(len(self)) == own) for one, own in zip(signs, owner, strict=True)]
-        return self.with_mix(learn_mix(cases, self.mix, f"{len(cases)} messages, from {self.mix.source}"))
-
-    def _left_out(self, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Signs [m, entries, 4] of the bank's own questions without themselves, and their owners [m].
-
-        Only of entries with several questions; of more than `most`, evenly spaced ones.
-        """
-        part = self.questions
-        several = np.bincount(part.owner, minlength=len(self))[part.owner] > 1
-        rows = np.flatnonzero(several)
-        if most is not None and len(rows) > most:
-            rows = rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
-        texts = self._text_signs([part.texts[row] for row in rows], part.meaning.features[rows])
-        texts[0][np.arange(len(rows)), rows] = -np.inf
-        return self._signs(texts), part.owner[rows]
+        return self.with_mix(fitted_mix(self, messages, right))
 
     def threshold(self, refused: float | None = None) -> float:
         """The score under which a message is unknown, -inf: none is.
@@ -260,25 +224,12 @@ class AnswerBank:
         left out in turn, if there are at least 20 of entries with several. Of n such messages and a share r the
         floor(r (n + 1))-th lowest score: a new message like them lies below with a chance of at most r.
         """
-        share = _USUAL_SHARE if refused is None else checked_share("refused", refused)
-        found = self._known_scores
-        if len(found) < _LEAST:
-            if refused is not None:
-                raise UnsupportedError(
-                    f"refused is {refused}, and this bank has {len(found)} messages to measure that on; it takes {_LEAST}: "
-                    "give entries several questions, or messages that have an answer by with_known"
-                )
-            return -np.inf
-        place = int(share * (len(found) + 1))
-        return float(found[place - 1]) if place else -np.inf
+        return least_score(self, self._known_scores, refused)
 
     @cached_property
     def _known_scores(self) -> np.ndarray:
-        """Ascending best scores of messages that have an answer, a cache."""
-        if self.known:
-            return np.sort(self.scores(list(self.known)).max(1))
-        signs, _ = self._left_out(_MEASURED)
-        return np.sort(self.mix.scores(signs).max(1)) if len(signs) else np.zeros(0)
+        """What a threshold is taken from, a cache."""
+        return known_scores(self)
 
     def save(self, path: str | Path) -> Path:
         """Write entries, feedback, weights and the encoder's name, in one step; `kshot.load` reads it."""
@@ -293,38 +244,6 @@ class AnswerBank:
             "feedback": self.rewards.to_json(),
         }
         return storage.write(Path(path), manifest, encoder.state_dict())
-
-
-def _reply(
-    bank: AnswerBank, message: str, scores: np.ndarray, moves: np.ndarray,
-    texts: list[np.ndarray], least: float, supports: int, best: int,
-) -> Reply:  # fmt: skip
-    """One reply from the scores and moves of entries [entries] and the signs of texts, each [texts, 2]."""
-    order = np.argsort(-scores, kind="stable")[: max(best, 1)]
-    first = int(order[0])
-    return Reply(
-        message=message,
-        id=bank.ids[first],
-        answer=bank.entries[first].answer,
-        unknown=bool(scores[first] < least),
-        score=float(scores[first]),
-        probability=float(1 / np.exp(scores - scores[first]).sum()),
-        learned=float(moves[first]),
-        ranking=tuple(bank.ids[place] for place in order),
-        supports=_nearest(bank, texts, supports),
-    )
-
-
-def _nearest(bank: AnswerBank, texts: list[np.ndarray], count: int) -> tuple[Support, ...]:
-    """The texts of the bank that are nearest to a message, by the bank's mix."""
-    found = []
-    for name, part, signs in zip(("question", "answer"), (bank.questions, bank.answers), texts, strict=True):
-        scores = bank.mix.part(name, signs, bank.asked[part.owner])
-        for row in np.argsort(-scores, kind="stable")[:count]:
-            words, meaning = float(signs[row, 0]) * UNIT, float(signs[row, 1])
-            own = bank.ids[part.owner[row]]
-            found.append(Support(own, name, part.texts[row], words, meaning, float(scores[row])))
-    return tuple(sorted(found, key=lambda one: -one.score)[:count])
 
 
 def unit(encoder: TextEncoder, texts: Sequence[str]) -> np.ndarray:
@@ -366,47 +285,3 @@ def answers(
     usual = USUAL_WORDS if made.kind == HashedNgrams.kind else USUAL_MEANING
     none = Field.empty(made)
     return AnswerBank(made, (), mix or usual, none, none, Rewards(rule or Rule())).add(entries)
-
-
-def load_answers(path: str | Path, *, encoder: TextEncoder | None = None) -> AnswerBank:
-    """A bank that `save` wrote.
-
-    Args:
-        encoder: the one it was made with; None: it is made anew, from the file or from where its weights lie.
-
-    Raises:
-        BundleError: no such file, a damaged one, or another encoder.
-    """
-    place = Path(path)
-    manifest, tensors = storage.read(place)
-    if manifest.get("what") != "answers":
-        raise BundleError(f"{place} holds a {manifest.get('what')!r}; load_answers opens banks of answers")
-    try:
-        made = encoder if encoder is not None else _encoder(manifest["encoder"], tensors)
-        if made.fingerprint() != manifest["fingerprint"]:
-            raise BundleError(
-                f"{place} was made with another encoder ({manifest['fingerprint'][:12]}) than {made.kind} "
-                f"({made.fingerprint()[:12]}); give the right one as encoder="
-            )
-        told = manifest["feedback"]
-        bank = answers(
-            manifest["entries"], made, mix=Mix.from_json(manifest["mix"]), rule=Rule(**told["rule"])
-        )
-        bank = bank.with_known(manifest["known"]) if manifest["known"] else bank
-        return bank.learn_from(told["given"])
-    except BundleError:
-        raise
-    except (LookupError, TypeError, ValueError, RuntimeError) as cause:
-        raise BundleError(
-            f"{place} is no bank of answers that makes sense ({cause}); save it again"
-        ) from cause
-
-
-def _encoder(spec: dict[str, Any], tensors: dict[str, Tensor]) -> TextEncoder:
-    made = make_encoder(spec)
-    if not isinstance(made, TextEncoder):
-        raise BundleError(
-            f"encoder {spec['kind']!r} takes {made.modality} inputs; answers need one for texts"
-        )
-    made.load_state_dict(tensors)
-    return made.eval()
