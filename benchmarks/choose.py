@@ -32,7 +32,7 @@ from kshot.errors import InputWarning
 from kshot.learners import Adapter, ClosedForm
 from kshot.seeds import generator
 from kshot.tasks import NWayKShot
-from kshot.tuning.choose import ADAPTERS, heads_on
+from kshot.tuning.candidates import ADAPTERS, heads_on
 
 SETS = (*six_sets.PICTURES, *six_sets.TEXTS)
 SHOTS = (5, 10)

@@ -16,7 +16,6 @@ from kshot.demo.handwriting import digits
 from kshot.encoders import Conv4
 from kshot.errors import DataError, InputWarning, SettingError, UnsupportedError
 from kshot.learners import Adapter, ClosedForm, ProtoNet, Transfer
-from kshot.tuning.left_out import rounds
 
 POOL = digits()
 
@@ -181,17 +180,6 @@ def test_the_chosen_task_is_saved_and_opened(small: ClosedForm, tmp_path: Path) 
     )
 
 
-def test_an_adapter_learns_its_examples_and_leaves_the_base_alone(small: ClosedForm) -> None:
-    inputs, labels, *_ = task(5)
-    space = kshot.tasks.spaces.Classes.of(labels)
-    goal = space.encode(labels)
-    losses = []
-    for steps in (0, 20):
-        learned = Adapter.of(small, "full", steps=steps, rate=0.05).adapt(inputs, labels)
-        losses.append(float(space.loss(learned.outputs(learned.embedded), goal)))
-    assert losses[1] < losses[0]
-
-
 def test_adapters_say_where_they_have_nothing_to_move() -> None:
     rows = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
     found = kshot.choose(rows, [k % 3 for k in range(12)])
@@ -207,16 +195,6 @@ def test_a_gradient_free_base_of_another_kind_is_judged_in_rounds() -> None:
     found = kshot.choose(rows, [0] * 8 + [1] * 8, base=base)
     assert found.table[0].judged == 16
     assert "closed-form bases" in found.table[1].note
-
-
-def test_rounds_leave_each_out_once_and_no_class_empty() -> None:
-    targets = torch.tensor([0] * 7 + [1] * 2 + [2])
-    parts = rounds(targets, 3, seed=0)
-    assert len(parts) == 5
-    assert torch.cat(parts).sort().values.tolist() == list(range(9))
-    for out in parts:
-        left = torch.bincount(targets, minlength=3) - torch.bincount(targets[out], minlength=3)
-        assert int(left.min()) >= 1
 
 
 @pytest.mark.parametrize("budget", [0, -1.0, float("nan")])
