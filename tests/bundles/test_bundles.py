@@ -158,11 +158,23 @@ def test_a_setting_added_later_leaves_old_fingerprints_alone() -> None:
 # ---- where the base is found
 
 
+def test_a_base_without_a_name_goes_along_since_nothing_could_find_it(
+    base: Learner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KSHOT_HOME", raising=False)
+    task = base.adapt(rows(2), ["a", "b"])
+    assert answers(kshot.load(task.save(tmp_path / "t.kshot")), rows(3)) == answers(task, rows(3))
+    glyphs = kshot.load("glyphs").adapt(pictures(2), ["a", "b"])
+    alone, whole = (glyphs.save(tmp_path / f"{i}.kshot", include_base=i) for i in (None, True))
+    assert alone.stat().st_size * 10 < whole.stat().st_size  # found by its name, so not written
+    assert answers(kshot.load(alone), pictures(3)) == answers(glyphs, pictures(3))
+
+
 def test_the_base_is_found_beside_the_task_in_home_or_given(
     base: Learner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("KSHOT_HOME", raising=False)
-    path = base.adapt(rows(2), ["a", "b"]).save(tmp_path / "tasks" / "t.kshot")
+    path = base.adapt(rows(2), ["a", "b"]).save(tmp_path / "tasks" / "t.kshot", include_base=False)
     with pytest.raises(BundleError, match=r"was not found beside it, in KSHOT_HOME, or bundled; give it"):
         kshot.load(path)
     assert kshot.load(path, base=base).predict(rows(1)).labels
@@ -176,7 +188,7 @@ def test_the_base_is_found_beside_the_task_in_home_or_given(
 
 
 def test_a_damaged_neighbour_does_not_stand_in_the_way(base: Learner, tmp_path: Path) -> None:
-    path = base.adapt(rows(2), ["a", "b"]).save(tmp_path / "t.kshot")
+    path = base.adapt(rows(2), ["a", "b"]).save(tmp_path / "t.kshot", include_base=False)
     (tmp_path / "a.kshot").write_bytes(b"rubbish")
     (tmp_path / "b.kshot").write_bytes(path.read_bytes()[:200])
     (tmp_path / "c.kshot").mkdir()
@@ -186,7 +198,7 @@ def test_a_damaged_neighbour_does_not_stand_in_the_way(base: Learner, tmp_path: 
 
 def test_another_base_is_an_error_that_names_both(base: Learner, tmp_path: Path) -> None:
     base.name = "first"
-    path = base.adapt(rows(2), ["a", "b"]).save(tmp_path / "t.kshot")
+    path = base.adapt(rows(2), ["a", "b"]).save(tmp_path / "t.kshot", include_base=False)
     other = kshot.learners.ProtoNet(kshot.encoders.mlp(4, (8,)))
     with pytest.raises(
         BundleError, match=rf"another base \(first, {fingerprint(base)[:12]}\).*then task.rebase"
@@ -381,7 +393,7 @@ def test_a_training_folder_is_no_bundle(tmp_path: Path) -> None:
 
 
 def test_manifests_are_plain_json(base: Learner, tmp_path: Path) -> None:
-    path = base.adapt(rows(2), ["a", "b"]).save(tmp_path / "t.kshot")
+    path = base.adapt(rows(2), ["a", "b"]).save(tmp_path / "t.kshot", include_base=False)
     manifest = storage.peek(path)
     assert manifest is not None
     assert json.loads(json.dumps(manifest)) == manifest

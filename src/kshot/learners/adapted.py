@@ -358,11 +358,12 @@ class Adapted(Predictor):
 
         return write_onnx(self, Path(path), inputs=inputs)
 
-    def save(self, path: str | Path, *, include_base: bool = False) -> Path:
+    def save(self, path: str | Path, *, include_base: bool | None = None) -> Path:
         """Write the task: its examples, settings, and its base's name and fingerprint.
 
         Args:
             path: a file; the suffix .kshot is the custom.
-            include_base: also write the base, so that the file needs nothing else.
+            include_base: also write the base, so that the file needs nothing else. None: where the base has no name,
+                that is, came from no file of its own in which `kshot.load` could find it again.
         """
         return save_task(self, Path(path), include_base)

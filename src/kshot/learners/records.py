@@ -111,9 +111,11 @@ def _targets(targets: Any, manifest: dict[str, Any]) -> dict[str, Tensor]:
     return {}
 
 
-def save_task(task: Adapted, path: Path, include_base: bool) -> Path:
-    """Write an adapted task to `path`, in one step. A base that was tuned for it lies nowhere else, so it goes along."""
-    manifest, tensors = task_record(task, include_base or "tuned" in task.learner.card)
+def save_task(task: Adapted, path: Path, include_base: bool | None) -> Path:
+    """Write an adapted task to `path`, in one step. A base that was tuned for it lies nowhere else, so it goes along; so
+    does one without a name where nothing else is asked for."""
+    alone = not task.learner.name if include_base is None else include_base
+    manifest, tensors = task_record(task, alone or "tuned" in task.learner.card)
     return storage.write(path, manifest, tensors)
 
 
