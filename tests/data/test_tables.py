@@ -107,3 +107,28 @@ def test_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl.gz").write_bytes(b"no gzip")
     with pytest.raises(DataError, match="cannot be read"):
         data.jsonl(tmp_path / "t.jsonl.gz")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'message,intent\nmy card,card\n"the rate; today",rate\n',
+        '\ufeffText;Label\r\nmy card;card\r\n"the rate; today";rate\r\n',
+        'Number|"Utterance, if any"|Message|Category\n1||my card|card\n2||the rate; today|rate\n',
+    ],
+)
+def test_what_spreadsheets_write_is_read_as_it_is(tmp_path: Path, text: str) -> None:
+    found = data.csv(write(tmp_path, "t.csv", text))
+    assert found.inputs == ["my card", "the rate; today"]
+    assert found.classes == ("card", "rate")
+
+
+def test_capital_letters_of_coordinates_are_no_usual_names(tmp_path: Path) -> None:
+    found = data.csv(write(tmp_path, "t.csv", "X,Y,Label\n1,2,a\n3,4,b\n"))
+    assert found.inputs.tolist() == [[1, 2], [3, 4]]
+
+
+def test_rows_without_a_text_are_named_by_their_lines(tmp_path: Path) -> None:
+    file = write(tmp_path, "t.csv", "text,label\nmy card,card\n,card\n  ,rate\n")
+    with pytest.raises(DataError, match=r"2 of 3 rows have no 'text' \(lines \[3, 4\]\)"):
+        data.csv(file)

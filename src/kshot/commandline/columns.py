@@ -19,13 +19,13 @@ InputOption = Annotated[
     typer.Option(
         "--input",
         help="In a table: the column to learn from or to ask; several times for several columns of numbers. By default "
-        "a column of a usual name (path, text, x, ...), else all columns of numbers.",
+        "a column of a usual name (path, text, message, x, ...), else all columns of numbers.",
     ),
 ]
 LabelOption = Annotated[
     str | None,
     typer.Option(
-        "--label", help="In a table: the column of the answers; by default label, class, target, ..."
+        "--label", help="In a table: the column of the answers; by default label, class, intent, ..."
     ),
 ]
 

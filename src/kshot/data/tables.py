@@ -22,7 +22,9 @@ from kshot.errors import DataError, SettingError
 
 KINDS = ("auto", "path", "numbers", "text")
 _INPUTS = ("input", "path", "file", "filename", "image", "text", "x")
+_TEXTS = ("message", "sentence", "utterance", "question", "query")
 _LABELS = ("label", "class", "target", "intent", "category", "y")
+_DELIMITERS = ",;\t|"
 
 Row = tuple[int, dict[str, Any]]
 """Line number and values of a row."""
@@ -63,10 +65,10 @@ class Table:
         if input is not None:
             asked = [input] if isinstance(input, str) else list(input)
             return tuple(self._column(name, (), "input") for name in asked)
-        usual = next((name for name in _INPUTS if name in self.names and name != label), None)
+        usual = self._usual((*_INPUTS, *_TEXTS), label)
         if usual is not None:
             return (usual,)
-        others = [name for name in self.names if name not in (*_LABELS, label)]
+        others = [name for name in self.names if name != label and _plain(name) not in _LABELS]
         numbers = tuple(
             name for name in others if all(_is_number(values.get(name)) for _, values in self.rows)
         )
@@ -95,17 +97,33 @@ class Table:
     ) -> Pool:
         """A pool of all rows. Arguments as for `csv`."""
         labels = self.labels(label)
-        return Pool(self.inputs(input, label, kind), labels, self.file.name.split(".")[0])
+        inputs = self.inputs(input, label, kind)
+        if isinstance(inputs, list):
+            self._refuse_blank(inputs, self.columns(input, label)[0])
+        return Pool(inputs, labels, self.file.name.split(".")[0])
+
+    def _refuse_blank(self, texts: list[str], column: str) -> None:
+        blank = [line for (line, _), text in zip(self.rows, texts, strict=True) if not text.strip()]
+        if blank:
+            raise DataError(
+                f"{self.file}: {len(blank)} of {len(texts)} rows have no {column!r} (lines {blank[:5]}); every row needs "
+                "a text: fill it in or delete the row"
+            )
+
+    def _usual(self, usual: Sequence[str], taken: str | None = None) -> str | None:
+        """The first usual name that is there, in small or capital letters, and is not `taken`."""
+        own = {_plain(name): name for name in reversed(self.names) if name != taken}
+        return next((own[name] for name in usual if name in own), None)
 
     def _column(self, wanted: str | None, usual: Sequence[str], what: str) -> str:
         if wanted is not None and wanted in self.names:
             return wanted
-        found = next((name for name in usual if name in self.names), None)
+        found = self._usual(usual)
         if wanted is None and found is not None:
             return found
         raise DataError(
             f"{self.file} has no column {wanted or what!r}; it has {list(self.names[:20])}: name one of them with "
-            f"{what}=..."
+            f"{what}=..., on the command line --{what}"
         )
 
 
@@ -125,7 +143,8 @@ def csv(
         label: the column of the labels; whole numbers become numbers.
         kind: "path" (pictures, relative to the file), "numbers", "text", or "auto": pictures where
             the first value ends as a picture file does, numbers where every value is one, else text.
-        delimiter: between columns; by default a tab for .tsv, else a comma.
+        delimiter: between columns; by default a tab for .tsv, else which of comma, semicolon, tab and | the header line
+            has most of (spreadsheets write semicolons in many countries).
 
     Raises:
         DataError: no such file or column, a short line, an empty label, a picture that is not there.
@@ -164,7 +183,8 @@ def jsonl(
 
 
 def _csv_rows(file: Path, delimiter: str | None) -> tuple[list[Row], list[str]]:
-    reader = DictReader(io.StringIO(_text(file), newline=""), delimiter=delimiter or _delimiter(file))
+    text = _text(file)
+    reader = DictReader(io.StringIO(text, newline=""), delimiter=delimiter or _delimiter(file, text))
     rows = [(reader.line_num, values) for values in reader]
     for line, values in rows:
         if None in values or None in values.values():
@@ -192,8 +212,15 @@ def _text(file: Path) -> str:
         raise DataError(f"{file} cannot be read ({cause}); check the file") from None
 
 
-def _delimiter(file: Path) -> str:
-    return "\t" if ".tsv" in file.suffixes else ","
+def _delimiter(file: Path, text: str) -> str:
+    """What is between columns: of .tsv files tabs, else what the header has most of outside of quotes."""
+    header = "".join(text.split("\n", 1)[0].split('"')[::2])
+    return "\t" if ".tsv" in file.suffixes else max(_DELIMITERS, key=header.count)
+
+
+def _plain(name: str) -> str:
+    """A column's name in small letters; single letters stay, so that X beside Y is no column of inputs."""
+    return name if len(name) == 1 else name.lower()
 
 
 def _objects(file: Path) -> Iterator[Row]:
