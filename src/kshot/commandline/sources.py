@@ -15,6 +15,7 @@ from kshot.commandline.columns import Columns, is_table
 from kshot.commandline.pieces import MarkedPool, boxes_pool
 from kshot.data import GlyphFamily, Pictures, Pool, Table, npz, read, rotations
 from kshot.data.inspect import SHARES, kind_of
+from kshot.data.pool import part_sizes
 from kshot.demo.handwriting import digits, omniglot_folder, omniglot_test
 from kshot.encoders import Encoder, VectorEncoder
 from kshot.errors import BundleError, DataError, SettingError, TaskError
@@ -91,7 +92,7 @@ def parts(data: str, *, columns: Columns | None = None, seed: int = 0, glyphs: i
         return Parts(found.train.pool, found.validation.pool, found.test.pool)
     whole = pool(data, columns=columns, seed=seed, glyphs=glyphs)
     count = len(whole.classes)
-    if min(round(count * share) for share in SHARES) < 2:
+    if min(part_sizes(count, SHARES)) < 2:
         raise TaskError(
             f"{data} has {count} classes; meta-training learns from some classes and is judged on others, so it needs "
             "about 10 or more: to recognise just these classes, adapt a ready base: kshot adapt BASE "

@@ -3,11 +3,12 @@
 from kshot.data.arrays import arrays, dataset, npz
 from kshot.data.augment import Affine, Chain, Cutout, Elastic, Thickness
 from kshot.data.episodes import Episodes, Mixed
+from kshot.data.findings import Findings
 from kshot.data.flat import Flat
 from kshot.data.folder import Pictures, folder
 from kshot.data.glyph_tasks import GlyphTasks
 from kshot.data.glyphs import GlyphFamily
-from kshot.data.inspect import Findings, inspect, read
+from kshot.data.inspect import inspect, read
 from kshot.data.pool import Pool, rotations
 from kshot.data.sinusoids import Sinusoids
 from kshot.data.streamed import Streamed

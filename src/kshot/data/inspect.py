@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,8 +16,9 @@ import numpy as np
 from torch import Tensor
 
 from kshot.data.arrays import npz
+from kshot.data.findings import SHOWN, Findings, Verdict
 from kshot.data.folder import Pictures, folder
-from kshot.data.pool import Lazy, Pool
+from kshot.data.pool import Lazy, Pool, part_sizes
 from kshot.data.tables import csv, jsonl
 from kshot.encoders.pictures import open_picture, picture_tensor
 from kshot.errors import DataError, TaskError
@@ -28,114 +29,6 @@ SHARES = (0.6, 0.2, 0.2)
 
 _GRID = ((2, 1), (5, 1), (5, 5), (10, 1), (20, 1), (20, 5))
 _QUERIES = 15
-_SHOWN = 10
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether tasks of this form can be made from all classes, and why not."""
-
-    ways: int
-    shots: int
-    queries: int
-    possible: bool
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What `inspect` found.
-
-    Attributes:
-        kind: images, texts, rows or other. examples, classes: how many.
-        per_class: smallest, median and largest number of examples of a class.
-        smallest: the smallest classes, with their sizes.
-        sizes: "width x height" of images (or the shape of rows), and how many have it. modes: likewise.
-        unreadable: file and reason. duplicates: groups of equal inputs of one class.
-        contradictions: equal inputs with different labels: (places or files, their labels).
-        verdicts: usual tasks, possible or not. works: settings that can be made, {} if none.
-        splits: classes of training, validation and test when split, and the most ways each allows.
-    """
-
-    name: str
-    kind: str
-    examples: int
-    classes: int
-    per_class: Mapping[str, float]
-    smallest: Mapping[str, int]
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    modes: Mapping[str, int] = field(default_factory=dict)
-    unreadable: Mapping[str, str] = field(default_factory=dict)
-    duplicates: Sequence[Sequence[str]] = ()
-    contradictions: Sequence[tuple[Sequence[str], Sequence[str]]] = ()
-    verdicts: Sequence[Verdict] = ()
-    works: Mapping[str, int] = field(default_factory=dict)
-    splits: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def usable(self) -> bool:
-        """Some task can be made, every file can be read, and no label contradicts another."""
-        return bool(self.works) and not self.unreadable and not self.contradictions
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON, with `usable`."""
-        return {**asdict(self), "usable": self.usable}
-
-    def __str__(self) -> str:
-        return "\n".join([*self._what(), *self._wrong(), *self._settings()])
-
-    def _what(self) -> list[str]:
-        few, middle, many = (f"{self.per_class[k]:g}" for k in ("min", "median", "max"))
-        lines = [
-            f"{self.name or 'data'}: {self.examples} {self.kind} in {self.classes} classes, "
-            f"{few} to {many} a class (median {middle})"
-        ]
-        if self.sizes:
-            lines.append(
-                f"sizes: {_counts(self.sizes)}" + (f"; modes: {_counts(self.modes)}" if self.modes else "")
-            )
-        return lines
-
-    def _wrong(self) -> list[str]:
-        lines = []
-        if self.unreadable:
-            lines.append(f"{len(self.unreadable)} files cannot be read:")
-            lines += [f"  {why}" for why in list(self.unreadable.values())[:_SHOWN]]
-        if self.contradictions:
-            lines.append(
-                f"{len(self.contradictions)} inputs occur with different labels; keep one label each:"
-            )
-            lines += [f"  {', '.join(p)}: {', '.join(labels)}" for p, labels in self.contradictions[:_SHOWN]]
-        if self.duplicates:
-            extra = sum(len(group) - 1 for group in self.duplicates)
-            lines.append(
-                f"{extra} inputs repeat another of their class (support and query may then share one):"
-            )
-            lines += [f"  {', '.join(group[:4])}" for group in self.duplicates[:_SHOWN]]
-        return lines
-
-    def _settings(self) -> list[str]:
-        lines = [
-            f"{v.ways}-way {v.shots}-shot, {v.queries} queries: "
-            + ("possible" if v.possible else f"impossible: {v.why}")
-            for v in self.verdicts
-        ]
-        if self.splits:
-            parts = ", ".join(f"{name} {count}" for name, count in self.splits.items())
-            few = min(self.splits.values()) < 2
-            lines.append(
-                f"classes when split: {parts}; "
-                + (
-                    "too few to train on some and judge on others: adapt a ready base instead"
-                    if few
-                    else "no part can have more ways than classes"
-                )
-            )
-        works = ", ".join(f"{name}={value}" for name, value in self.works.items())
-        return [
-            *lines,
-            f"settings that work: {works}" if works else "no setting works: add classes or examples",
-        ]
 
 
 def inspect(data: Pool | str | os.PathLike[str], **columns: Any) -> Findings:
@@ -288,11 +181,7 @@ def kind_of(inputs: Any) -> str:
 
 
 def _common(values: Any) -> dict[str, int]:
-    return dict(Counter(values).most_common(_SHOWN))
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{value} ({count})" for value, count in counts.items())
+    return dict(Counter(values).most_common(SHOWN))
 
 
 def _verdict(sizes: list[int], ways: int, shots: int) -> Verdict:
@@ -315,6 +204,5 @@ def _works(sizes: list[int]) -> dict[str, int]:
 
 
 def _splits(classes: int) -> dict[str, int]:
-    """Classes of each part, as `Pool.split` rounds them."""
-    edges = [round(classes * sum(SHARES[:k]) / sum(SHARES)) for k in range(len(SHARES) + 1)]
-    return {name: edges[k + 1] - edges[k] for k, name in enumerate(("train", "validation", "test"))}
+    """Classes of each part, as `Pool.split` makes them."""
+    return dict(zip(("train", "validation", "test"), part_sizes(classes, SHARES), strict=True))

@@ -89,10 +89,8 @@ class Pool:
             )
         count = len(self.classes)
         order = torch.randperm(count, generator=generator(seed, "split")).tolist()
-        edges = [0]
-        for k in range(len(shares)):
-            edges.append(round(count * sum(shares[: k + 1]) / sum(shares)))
-        parts = [order[a:b] for a, b in itertools.pairwise(edges)]
+        ends = list(itertools.accumulate(part_sizes(count, shares)))
+        parts = [order[a:b] for a, b in itertools.pairwise([0, *ends])]
         if not all(parts):
             raise SettingError(
                 f"{count} classes cannot be split {shares}: a part would be empty; add classes or change the shares"
@@ -121,6 +119,16 @@ class Pool:
                     )
                 seen[label] = number
         return [self.only([index[label] for label in labels]) for labels in lists]
+
+
+def part_sizes(count: int, shares: Sequence[float]) -> list[int]:
+    """How many of `count` come to each part, in proportion to `shares`; some may be 0.
+
+    >>> part_sizes(8, (0.6, 0.2, 0.2))
+    [5, 1, 2]
+    """
+    ends = [round(count * sum(shares[: k + 1]) / sum(shares)) for k in range(len(shares))]
+    return [end - begin for begin, end in itertools.pairwise([0, *ends])]
 
 
 class Lazy(Sequence[Any]):
