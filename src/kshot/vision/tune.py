@@ -31,18 +31,14 @@ from kshot.vision.centres import Centres
 from kshot.vision.crops import Crops
 from kshot.vision.detection import Detector, plainer
 from kshot.vision.held_out import finding, naming, surely_more
+from kshot.vision.marked_crops import UNMARKED, MarkedCrops, names_of
 from kshot.vision.picture_maps import MapEncoder
+from kshot.vision.settled_refusals import CROPS, settle_refusals
 
 _TRIAL = 0.7
 """Share of the run after which pictures that were held out so far are asked, and are learned from afterwards. Earlier, on
 tasks that are hard, what was gained is less than what is seen of a fifth of the pictures."""
 _WARM, _DECAY, _CLIP = 10, 1e-4, 10.0
-_UNMARKED = 4
-"""Places of a crop, likely but not marked, that are told from the classes."""
-_SHAKE = 0.08
-"""Of a box, in parts of its sides, before it is looked at: boxes that are found lie no better."""
-_FOLDS, _ASKED, _TURNS, _PACE = 5, 5, 30, 0.1
-"""Of settling what is refused: parts of the pictures, crops of each, steps and their size."""
 _STEADY = 16
 """Pictures that batch norms take their statistics from."""
 
@@ -104,9 +100,10 @@ def tune(
     """
     _checked(task, seconds, rate)
     run = _Run(task, crops or Crops(), whole("batch", batch), rate, seed)
-    if batch == 1 and run.crops.side <= run.encoder.multiple:
+    side = run.crops.crops.side
+    if batch == 1 and side <= run.encoder.multiple:
         raise SettingError(
-            f"batch is 1 and crops are {run.crops.side} pixels, which the network sees as one cell, from which its norms "
+            f"batch is 1 and crops are {side} pixels, which the network sees as one cell, from which its norms "
             f"learn nothing; give a batch of 2 or more, or Crops(side={2 * run.encoder.multiple})"
         )
     clock = _Clock(
@@ -158,16 +155,15 @@ class _Run:
     """One network on its way."""
 
     def __init__(self, task: Adapted, crops: Crops, batch: int, rate: float, seed: int) -> None:
-        self.begin, self.before, self.crops, self.batch = time.process_time(), task, crops, batch
+        self.begin, self.before, self.batch = time.process_time(), task, batch
         self.learner = plainer(copy.deepcopy(cast(Detector, task.learner)))
         self.parts: ByParts | None = None
         self.encoder = cast(MapEncoder, self.learner.encoder)
         self.localiser = cast(Centres, self.learner.localiser)
         assert isinstance(task.space, Boxes)
         self.rows = task.space.encode(task.targets)
-        self.pictures = [self.encoder.resized(item) for item in task.inputs]
-        self.boxes = [_scaled(*each) for each in zip(self.rows, task.inputs, self.pictures, strict=True)]
         self.draw, self.rate, self.steps = generator(seed, "tune"), rate, 0
+        self.crops = MarkedCrops(self.encoder, task.inputs, self.rows, crops, self.draw)
         self.classifier = nn.utils.skip_init(nn.Linear, self.localiser.vector, task.space.size)  # type: ignore[no-untyped-call]
         nn.init.normal_(self.classifier.weight, std=0.01, generator=self.draw)
         nn.init.zeros_(self.classifier.bias)
@@ -180,7 +176,7 @@ class _Run:
         begin = time.process_time()
         embed_read(self.learner, self.before.inputs[:1])
         each = time.process_time() - begin
-        return each * (min(len(self.before), _STEADY) + len(self.before) + _FOLDS * _ASKED / 2 + 6) + 0.3
+        return each * (min(len(self.before), _STEADY) + len(self.before) + CROPS / 2 + 6) + 0.3
 
     def held_out(self) -> list[int]:
         """Places of a fifth of the pictures, drawn so that each of their labels stays with the others."""
@@ -196,7 +192,7 @@ class _Run:
 
     def descend(self, places: Sequence[int], clock: _Clock, until: float) -> None:
         """Steps on crops of these pictures until this share of the run is done."""
-        groups = self._groups(places)
+        groups = self.crops.groups(places)
         self.learner.train()
         while (done := clock.share(self.steps)) < until:
             slope = self.rate * min(1.0, (self.steps + 1) / _WARM) * (0.5 + 0.5 * math.cos(math.pi * done))
@@ -204,47 +200,20 @@ class _Run:
                 group["lr"] = slope
             self.steepest.zero_grad()
             with torch.enable_grad():
-                self._loss([self._crop(groups) for _ in range(self.batch)]).backward()  # type: ignore[no-untyped-call]
+                self._loss(*self.crops.many(groups, self.batch)).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.moving, _CLIP)
             self.steepest.step()
             self.steps += 1
 
-    def _groups(self, places: Sequence[int]) -> list[list[tuple[int, int | None]]]:
-        """Places of pictures and of boxes in them, by label; pictures without boxes are a group of their own."""
-        showing: dict[int | None, list[tuple[int, int | None]]] = {}
-        for place in places:
-            labels = self.rows[place][:, 4].long().tolist()
-            for row, label in enumerate(labels):
-                showing.setdefault(label, []).append((place, row))
-            if not labels:
-                showing.setdefault(None, []).append((place, None))
-        return list(showing.values())
-
-    def _crop(self, groups: list[list[tuple[int, int | None]]]) -> tuple[Tensor, Tensor]:
-        """A crop around a box of a label that was drawn first, so that rare labels are seen as often as others."""
-        own = groups[self._below(len(groups))]
-        place, row = own[self._below(len(own))]
-        found, boxes = self.crops(self.pictures[place], self.boxes[place], row, self.draw)
-        return self.encoder.planed(found, self.crops.side, self.crops.side), boxes
-
-    def _below(self, count: int) -> int:
-        return int(torch.randint(count, (), generator=self.draw))
-
-    def _loss(self, crops: list[tuple[Tensor, Tensor]]) -> Tensor:
-        boxes = [own for _, own in crops]
-        items = list(self.learner.embed(torch.stack([picture for picture, _ in crops])))
+    def _loss(self, pictures: Tensor, boxes: list[Tensor]) -> Tensor:
+        items = list(self.learner.embed(pictures))
         if self.parts is not None:  # names come from elsewhere
             return self.localiser.loss(items, boxes)
-        marked = torch.cat(self.localiser.vectors_of(items, [self._shaken(own) for own in boxes]))
-        others = torch.cat(self.localiser.aside(items, boxes, {}, _UNMARKED))
-        goal = torch.cat([torch.cat(boxes)[:, 4].long() + 1, torch.zeros(len(others), dtype=torch.long)])
+        marked = torch.cat(self.localiser.vectors_of(items, [self.crops.shaken(own) for own in boxes]))
+        others = torch.cat(self.localiser.aside(items, boxes, {}, UNMARKED))
+        goal = names_of(boxes, others)
         naming = F.cross_entropy(self.classifier(torch.cat([marked, others])), goal, reduction="sum")
         return self.localiser.loss(items, boxes) + naming / max(len(goal), 1)
-
-    def _shaken(self, boxes: Tensor) -> Tensor:
-        sides = (boxes[:, 2:4] - boxes[:, :2]).repeat(1, 2)
-        moved = boxes[:, :4] + _SHAKE * sides * torch.randn(len(boxes), 4, generator=self.draw)
-        return torch.cat([moved[:, :2], torch.maximum(moved[:, 2:], moved[:, :2] + 1), boxes[:, 4:]], 1)
 
     def judged(self, held: list[int]) -> tuple[float, float]:
         """How well boxes held out are found and named (see `Tuned`), taught by the others: with the base, and with the
@@ -284,10 +253,9 @@ class _Run:
 
     def _taught(self, learner: Learner, embedded: Embedded, places: list[int]) -> Adapted:
         """The task with these of its examples alone, on a base that embedded them all."""
-        own = self.before
-        inputs, targets = take(own.inputs, places), take(own.targets, places)
-        ids = tuple(own.ids[place] for place in places)
-        return Adapted.of_embedded(learner, own.space, inputs, targets, ids, take(embedded, places))
+        held = self.before.examples.take(places)
+        own = take(embedded, places)
+        return Adapted.of_embedded(learner, self.before.space, held.inputs, held.targets, held.ids, own)
 
     def task(self) -> Adapted:
         """The whole task on the tuned network."""
@@ -295,7 +263,7 @@ class _Run:
         learner = self.learner if self.parts is None else looking_closer(self.learner, self.parts)
         embedded = embed_read(learner, self.before.inputs)
         if self.parts is None:
-            self._refuse_anew(list(embedded))
+            settle_refusals(learner, self.before.space, self.crops, list(embedded))
         base = self.before.learner
         moving = {name: parameter.requires_grad for name, parameter in base.named_parameters()}
         for name, parameter in learner.named_parameters():
@@ -303,64 +271,3 @@ class _Run:
             parameter.requires_grad_(moving.get(name, False))
         learner.tuned_from(base, [self.encoder.digest(item) for item in self.before.inputs], self.steps)
         return self.before.on(learner.eval(), embedded)
-
-    def _refuse_anew(self, items: list[Tensor]) -> None:
-        """The scalars that decide what is refused, for a network that knows these pictures: each picture's crops are
-        named by the other fifths of the pictures. Without it everything new would look unlike what was taught."""
-        folds = [place % _FOLDS for place in range(len(items))]
-        marked, aside = self._looks(items, self.rows)
-        asked = [self._asked(fold, folds) for fold in sorted(set(folds))]
-        scalars = [*self.learner.head.parameters(), self.learner.level, self.learner.log_weight]
-        scalars += [self.learner.outside, self.learner.log_scale]
-        start = [scalar.detach().clone() for scalar in scalars]
-        steepest = torch.optim.Adam(scalars, _PACE)
-        for _ in range(_TURNS):
-            steepest.zero_grad()
-            with torch.enable_grad():
-                away = torch.stack(
-                    [(p - q).square().sum() for p, q in zip(scalars, start, strict=True)]
-                ).sum()
-                losses, count = away / 2, 1
-                for fold, (vectors, goal) in enumerate(asked):
-                    rest = [place for place in range(len(items)) if folds[place] != fold]
-                    found = self._named(vectors, goal, rest, marked, aside)
-                    losses, count = losses + found[0], count + found[1]
-                (losses / count).backward()  # type: ignore[no-untyped-call]
-            steepest.step()
-
-    def _looks(self, items: list[Tensor], rows: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """What marked boxes look like, and likely places that are not marked, of each picture or crop."""
-        with torch.no_grad():
-            return self.localiser.vectors_of(items, rows), self.localiser.aside(items, rows, {}, _UNMARKED)
-
-    def _asked(self, fold: int, folds: list[int]) -> tuple[Tensor, Tensor]:
-        """Vectors of crops of a fold's pictures, marked and not, and their columns among the names."""
-        groups = self._groups([place for place, own in enumerate(folds) if own == fold])
-        crops = [self._crop(groups) for _ in range(_ASKED)]
-        boxes = [own for _, own in crops]
-        with torch.no_grad():
-            items = list(self.learner.embed(torch.stack([picture for picture, _ in crops])))
-        marked, aside = self._looks(items, [self._shaken(own) for own in boxes])
-        others = torch.cat(aside)
-        goal = torch.cat([torch.cat(boxes)[:, 4].long() + 1, torch.zeros(len(others), dtype=torch.long)])
-        return torch.cat([*marked, others]), goal
-
-    def _named(
-        self, vectors: Tensor, goal: Tensor, rest: list[int], marked: list[Tensor], aside: list[Tensor]
-    ) -> tuple[Tensor, int]:
-        """The summed cross entropy of names by these pictures alone, and of how many vectors."""
-        labels = torch.cat([self.rows[place][:, 4].long() for place in rest] or [goal[:0]])
-        if not bool((labels >= 0).any()):
-            return vectors.new_zeros(()), 0
-        own = torch.cat([marked[place] for place in rest])
-        state = self.learner.named(own[labels >= 0], labels[labels >= 0], self.before.space.size - 1)
-        state["aside"] = torch.cat([own[labels < 0], *(aside[place] for place in rest)])
-        keep = torch.isin(goal, torch.cat([state["present"] + 1, goal.new_zeros(1)]))
-        names = self.learner.names(state, vectors[keep], self.before.space)
-        return F.nll_loss(names, goal[keep], reduction="sum"), int(keep.sum())
-
-
-def _scaled(rows: Tensor, item: Tensor, picture: Tensor) -> Tensor:
-    """Boxes [k, 5] in the pixels of the resized picture."""
-    across, down = picture.shape[2] / item.shape[-1], picture.shape[1] / item.shape[-2]
-    return rows.to(picture) * torch.tensor([across, down, across, down, 1.0])
