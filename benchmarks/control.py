@@ -29,7 +29,7 @@ import torch
 
 from benchmarks.rows import ROOT, append
 from kshot.bundles import load_learned
-from kshot.control import MPC, Dynamics, Fault, Handover, Life, Lived, Robots, Shaking, live
+from kshot.control import MPC, Dynamics, Fault, Handover, Life, Lived, Robot, Robots, Shaking, live
 from kshot.control.controlled import controlled
 from kshot.control.controller import WINDOW, replayed
 from kshot.control.practice import MODELS, Practice, Practised
@@ -58,7 +58,8 @@ BOUNDED: dict[str, dict[str, Any]] = {
 SHIPPED = {"adaptive": "", "plain": "_plain"}
 """Bases that travel with kshot, by model; the oracle is the first, told."""
 BEFORE, AFTER = 60, 200
-PLANNING = MPC(horizon=12)
+PLANNING = {"half_cheetah": MPC(horizon=12), "ant": MPC(horizon=12, spread=0.35)}
+"""How controllers plan; chosen on lives of validation."""
 BOUND = MPC(plans=48, horizon=12)
 
 
@@ -77,9 +78,19 @@ def practised(options: argparse.Namespace) -> Practised:
 
 PLANS = {
     "half_cheetah": Practice(last=4000),
-    # small: physics of the ant take six times as long
+    # physics of the ant take six times as long, and its feet are harder to predict
     "ant": Practice(
-        simulated=0, shaken=24, rounds=2, lives=4, first=400, steps=150, last=800, rehearsed=(3, 0.4)
+        simulated=20,
+        shaken=16,
+        rounds=3,
+        lives=4,
+        first=2500,
+        steps=1200,
+        last=7000,
+        hidden=(256, 256, 256),
+        rows=1024,
+        rehearsed=(3, 0.4),
+        settings={"rate": 2e-3, "warmup": 20, "clip": 1.0, "average": 0.98},
     ),
 }
 
@@ -163,7 +174,9 @@ class Again:
 
 def driven(family: Robots, lives: list[Life], plain: Dynamics) -> Again:
     """The context-free controller drives up to the fault."""
-    first: Any = controlled(plain, "plain", family, lives, PLANNING, generator(0, "control", "drive"))[0]
+    first: Any = controlled(
+        plain, "plain", family, lives, PLANNING[family.robot], generator(0, "control", "drive")
+    )[0]
     actions = live(family, lives, first, steps=BEFORE).actions
     return Again(actions, first.plan)
 
@@ -177,7 +190,7 @@ def returns(
         acting: Any = Shaking(len(lives), len(family.body.joints), rng)
         tell = None
     else:
-        acting, tell = controlled(model[name], name, family, lives, PLANNING, rng, window)
+        acting, tell = controlled(model[name], name, family, lives, PLANNING[family.robot], rng, window)
     first = Again(drive.actions, drive.plan)
     return live(family, lives, Handover(first, acting, BEFORE), at_step=tell).rewards.numpy()
 
@@ -299,12 +312,12 @@ def report(options: argparse.Namespace, fault: str, found: np.ndarray, cpu: floa
                    per_seed=per_seed, **shared)  # fmt: skip
 
 
-def errors(
-    model: Dynamics, told: torch.Tensor | None, lived: Lived, window: int, velocity: int
-) -> np.ndarray:
+def errors(model: Dynamics, told: torch.Tensor | None, lived: Lived, window: int, body: Robot) -> np.ndarray:
     """Squared error of the predicted change of forward velocity, [lives, steps], each predicted before it is seen."""
-    found = replayed(model, lived.seen, lived.actions, window=window, known=told)[..., velocity]
-    return found.numpy() * model.scale[velocity] ** 2
+    found = replayed(model, lived.seen, lived.actions, window=window, robot=body, known=told)[
+        ..., body.velocity
+    ]
+    return found.numpy() * model.scale[body.velocity] ** 2
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -314,13 +327,13 @@ def predict(options: argparse.Namespace) -> None:
     for fault in options.faults or FAULTS:
         family, lives = lives_of(options.robot, fault, options.lives, "test")
         acting, _ = controlled(
-            trained[0][1]["plain"], "plain", family, lives, PLANNING, generator(0, "drive")
+            trained[0][1]["plain"], "plain", family, lives, PLANNING[options.robot], generator(0, "drive")
         )
         lived = live(family, lives, acting)
         joints = len(family.body.joints)
         truth = torch.stack([life.fault.numbers(joints) for life in lives])
         found = np.stack([
-            [errors(model[name], truth if name == "told" else None, lived, options.window, family.body.velocity)[:, settled:].mean(1)
+            [errors(model[name], truth if name == "told" else None, lived, options.window, family.body)[:, settled:].mean(1)
              for name in MODELS] for _, model, _ in trained
         ])  # [seeds, models, lives]  # fmt: skip
         shared = {
@@ -349,11 +362,10 @@ def predict(options: argparse.Namespace) -> None:
 def speed(options: argparse.Namespace) -> None:
     """CPU time of one control step: learning from the last transition, and planning."""
     torch.set_num_threads(1)
+    mpc = PLANNING[options.robot]
     seed, found, _ = next(models(options))
     family, lives = lives_of(options.robot, next(iter(FAULTS)), 1, "speed")
-    acting, _ = controlled(
-        found["adaptive"], "adaptive", family, lives, PLANNING, generator(0), options.window
-    )
+    acting, _ = controlled(found["adaptive"], "adaptive", family, lives, mpc, generator(0), options.window)
     times: dict[str, list[float]] = {
         "a control step, planning and learning": [],
         "learning from a transition": [],
@@ -378,7 +390,7 @@ def speed(options: argparse.Namespace) -> None:
         value, low, high = interval(np.array(each[20:])[:, None], np.median)
         print(f"{what}: {value:.2f} ms ({low:.2f} to {high:.2f}), largest {max(each[20:]):.2f}")
         append("control", what=what, data=options.robot, metric="ms", unit="ms", value=value, low=low, high=high, seeds=[seed],
-               protocol=f"{PLANNING.plans} plans of {PLANNING.horizon} steps, CPU time on one thread, median",
+               protocol=f"{mpc.plans} plans of {mpc.horizon} steps, CPU time on one thread, median",
                regime="online", n_tasks=len(each) - 20)  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from kshot.control.practice import MODELS, Practice, Practised
 from kshot.control.process_policy import ProcessPolicy, process_policy
 from kshot.control.processes import TabularMDPs
 from kshot.control.psrl import psrl
+from kshot.control.quadruped import Quadruped
 from kshot.control.reasons import Reasons, why
 from kshot.control.recurrent import RecurrentPolicy, recurrent_policy
 from kshot.control.robots import Life, Robots, RobotTask, robot_env
@@ -83,6 +84,7 @@ __all__ = [
     "Practice",
     "Practised",
     "ProcessPolicy",
+    "Quadruped",
     "Reasons",
     "RecurrentPolicy",
     "Robot",

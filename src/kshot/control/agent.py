@@ -146,10 +146,10 @@ class RobotAgent:
     def _take(self, learner: Dynamics) -> None:
         body = self.family.body
         inputs = getattr(learner.encoder, "inputs", None)
-        if learner.outputs != body.observations or inputs != body.observations + len(body.joints):
+        if learner.outputs != body.observations or inputs != body.inputs:
             raise SettingError(
                 f"the model takes {inputs} numbers and predicts {learner.outputs}; {body.name} has {body.observations} "
-                f"in an observation and {len(body.joints)} joints"
+                f"in an observation and {len(body.joints)} joints, and models take {body.inputs}"
             )
         self.learner = learner
         self.controller = Controller(

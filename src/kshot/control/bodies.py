@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kshot.control.quadruped import Quadruped
 from kshot.errors import SettingError
 from kshot.tasks.spaces import Actions
 
@@ -27,6 +28,7 @@ class Robot:
         height: number of the observation that is the height, and the least and largest at which it stands.
         lean: numbers of the observation that are 0 where it is upright: a pitch in radians, or the two parts of a
             quaternion that tilt. lean_cost: what plans pay for their summed squares; rewards do not.
+        view: how models of dynamics see it; None: its observations as they are.
     """
 
     name: str
@@ -39,10 +41,23 @@ class Robot:
     options: dict[str, Any] = field(default_factory=dict, hash=False)
     lean: tuple[int, ...] = ()
     lean_cost: float = 0.0
+    view: Quadruped | None = None
+
+    @property
+    def inputs(self) -> int:
+        """Numbers that a model of dynamics takes: what it sees of the robot, and an action."""
+        return (self.view.numbers if self.view else self.observations) + len(self.joints)
 
     @property
     def actions(self) -> Actions:
         return Actions(len(self.joints), continuous=True, low=-1.0, high=1.0)
+
+    def transitions(self, seen: Tensor, action: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+        """What models learn from: inputs [..., inputs] and changes [..., observations], as they see them."""
+        inputs, changes = torch.cat([seen, action], -1), after - seen
+        if self.view is None:
+            return inputs, changes
+        return self.view.transitions(inputs, changes, inputs[..., :0])[:2]
 
     def reward(self, action: Tensor, after: Tensor, target: Tensor | None = None) -> Tensor:
         """What a step is worth, [...]: forward velocity, or minus the distance to the wanted one, less what motors
@@ -81,7 +96,7 @@ ROBOTS: dict[str, Robot] = {
         ("back right hip", "back right ankle", "front left hip", "front left ankle", "front right hip",
          "front right ankle", "back left hip", "back left ankle"), 13, 0.5, (0, 0.2, 1.0),
         {"include_cfrc_ext_in_observation": False, "terminate_when_unhealthy": False, "contact_cost_weight": 0.0},
-        (2, 3), 4.0,
+        (2, 3), 10.0, Quadruped(),
     ),
 }  # fmt: skip
 """By name."""

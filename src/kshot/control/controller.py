@@ -10,6 +10,7 @@ from torch import Tensor
 from kshot.control.bodies import Robot
 from kshot.control.dynamics import Dynamics
 from kshot.control.mpc import MPC
+from kshot.control.quadruped import Quadruped
 from kshot.errors import DataError, SettingError
 from kshot.learners import Adapted
 from kshot.tasks.spaces import Numbers
@@ -67,15 +68,15 @@ class Belief:
         self.state = learner.posterior(self.evidence, self.pull)
 
     @torch.no_grad()
-    def advance(self, known: Tensor | None = None) -> Any:
+    def advance(self, known: Tensor | None = None, view: Quadruped | None = None) -> Any:
         """A function from observations and actions to observations after them, for `MPC`.
 
         Args:
             known: the true parameters of each robot, [robots, k], as an oracle has them; they replace what is
-                believed. None: what is believed.
+                believed. None: what is believed. view: how the model sees observations; None: as they are.
         """
         found = self.state["coefficients"] if known is None else self.learner.coefficients(known)
-        return self.learner.simulator(found.expand(self.robots, -1))
+        return self.learner.simulator(found.expand(self.robots, -1), view)
 
 
 class Controller:
@@ -110,16 +111,17 @@ class Controller:
         def reward(action: Tensor, after: Tensor) -> Tensor:
             return self.robot.objective(action, after, target)
 
-        self.plan = self.mpc.plan(self.belief.advance(self.known), reward, seen, self.plan, self.rng)
+        advance = self.belief.advance(self.known, self.robot.view)
+        self.plan = self.mpc.plan(advance, reward, seen, self.plan, self.rng)
         action = self.plan[:, 0]
         self.plan = self.mpc.shifted(self.plan)
         return action
 
     def observe(self, seen: Tensor, action: Tensor, after: Tensor) -> None:
         """Learn from what happened: observations before and after, and the actions between."""
-        inputs = torch.cat([seen, action], 1)
-        self.lately = [*self.lately[-self.window + 1 :], (inputs, after - seen)]
-        self.belief.add(inputs, after - seen)
+        inputs, changes = self.robot.transitions(seen, action, after)
+        self.lately = [*self.lately[-self.window + 1 :], (inputs, changes)]
+        self.belief.add(inputs, changes)
 
     def task(self, robot: int = 0) -> Adapted:
         """What is believed about a robot now, as an adapted task: its examples are the transitions in the window.
@@ -134,13 +136,13 @@ class Controller:
 
 
 def replayed(
-    learner: Dynamics, seen: Tensor, actions: Tensor, *, window: int = WINDOW, known: Tensor | None = None
-) -> Tensor:
+    learner: Dynamics, seen: Tensor, actions: Tensor, *, robot: Robot, window: int = WINDOW, known: Tensor | None = None
+) -> Tensor:  # fmt: skip
     """Squared errors of the predicted change, each predicted before it is seen, in squared deviations of training.
 
     Args:
         seen: observations of n lives, [n, steps + 1, observations]. actions: [n, steps, joints].
-        known: true parameters, [n, k], as an oracle has them; None: those found in the last transitions.
+        robot: whose lives. known: true parameters, [n, k], as an oracle has them; None: those found in the last transitions.
 
     Returns:
         [n, steps, observations].
@@ -149,7 +151,7 @@ def replayed(
     scale = torch.tensor(learner.scale)
     for step in range(actions.shape[1]):
         now, action, after = seen[:, step], actions[:, step], seen[:, step + 1]
-        guess = belief.advance(known)(now[:, None], action[:, None])[:, 0]
+        guess = belief.advance(known, robot.view)(now[:, None], action[:, None])[:, 0]
         found.append(((guess - after) / scale).square())
-        belief.add(torch.cat([now, action], 1), after - now)
+        belief.add(*robot.transitions(now, action, after))
     return torch.stack(found, 1)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kshot.control.quadruped import Quadruped
 from kshot.encoders import Encoder
 from kshot.encoders.sizes import whole
 from kshot.errors import SettingError, UnsupportedError
@@ -187,11 +188,13 @@ class Dynamics(Learner):
             variance = variance + spread.square().sum(0).unflatten(0, (len(inputs), self.outputs))
         return Gaussian(self.predicted(state["coefficients"], inputs) * scale, variance * scale.square())
 
-    def simulator(self, coefficients: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    def simulator(
+        self, coefficients: Tensor, view: Quadruped | None = None
+    ) -> Callable[[Tensor, Tensor], Tensor]:
         """A function from observations and actions of robots, [robots, plans, ...], to the observations after them.
 
         Args:
-            coefficients: of each robot, [robots, k].
+            coefficients: of each robot, [robots, k]. view: how the model sees observations; None: as they are.
         """
         weights = self.at(coefficients)
         encoder: Any = self.encoder
@@ -200,9 +203,10 @@ class Dynamics(Learner):
 
         @torch.no_grad()
         def advance(seen: Tensor, action: Tensor) -> Tensor:
-            h = encoder.layers((torch.cat([seen, action], -1) - mean) / std)
-            change = torch.baddbmm(weights[:, -1:], h, weights[:, :-1])
-            return seen + change.clamp(-REACH, REACH) * scale
+            now = seen if view is None else view.of(seen)
+            h = encoder.layers((torch.cat([now, action], -1) - mean) / std)
+            change = torch.baddbmm(weights[:, -1:], h, weights[:, :-1]).clamp(-REACH, REACH) * scale
+            return seen + (change if view is None else view.back(seen, change))
 
         return advance
 

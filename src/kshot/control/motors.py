@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kshot.control.dynamics import Dynamics
+from kshot.control.quadruped import Quadruped
 from kshot.encoders import Encoder
 from kshot.encoders.sizes import whole
 from kshot.errors import SettingError
@@ -135,6 +136,8 @@ class MotorDynamics(Dynamics):
         """The last layer, [..., features + 1, outputs]: of the coefficients that are no strengths."""
         return super().at(coefficients[..., self.motors :])
 
-    def simulator(self, coefficients: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        advance, strengths = super().simulator(coefficients), self.strengths(coefficients).unsqueeze(1)
+    def simulator(
+        self, coefficients: Tensor, view: Quadruped | None = None
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        advance, strengths = super().simulator(coefficients, view), self.strengths(coefficients).unsqueeze(1)
         return lambda seen, action: advance(seen, strengths * action)

@@ -233,7 +233,14 @@ class Practised:
         known = self.lived
         if self.rehearsed is not None:
             known = self.rehearsed + self.lived.cut(self.rehearsed.inputs.shape[1])
-        return replace(known, told=name == "told", mixed=True, shots=(1,), queries=self.plan.rows)
+        return replace(
+            known,
+            told=name == "told",
+            mixed=True,
+            shots=(1,),
+            queries=self.plan.rows,
+            view=self.family.body.view,
+        )
 
     def _fit(self, model: Any, name: str, steps: int, label: str, seed: int) -> Any:
         run = fit(

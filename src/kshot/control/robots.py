@@ -140,7 +140,8 @@ class Life:
 
 @dataclass(frozen=True, eq=False)
 class RobotTask(InteractiveTask):
-    """One robot. An example is a transition: the input is observation and action, the target the change that came.
+    """One robot. An example is a transition: the input is observation and action, the target the change that came,
+    as models of this robot see them.
 
     A policy takes the observation [1, observations] and gives an action [joints]; None acts at random.
     """
@@ -151,7 +152,7 @@ class RobotTask(InteractiveTask):
     def collect(self, policy: Policy | None, generator: torch.Generator) -> Examples:
         """The transitions of one episode."""
         seen, actions, after, _ = self._episode(policy, generator)
-        return Examples(torch.cat([seen, actions], 1), after - seen)
+        return Examples(*self.family.body.transitions(seen, actions, after))
 
     def score(self, policy: Policy, generator: torch.Generator) -> float:
         """The return of one episode."""

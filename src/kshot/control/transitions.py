@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kshot.control.bodies import Fault
 from kshot.control.living import Lived
+from kshot.control.quadruped import Quadruped
 from kshot.control.robots import Life
 from kshot.errors import DataError, TaskError
 from kshot.tasks import Examples, Task
@@ -29,6 +30,7 @@ class Transitions:
         told: give the parameters as inputs too, as an oracle has them.
         mixed: draw the transitions of a task from all stretches: for a model that is free of context, which so learns
             from many robots at once. A task of many queries then takes the place of many tasks.
+        view: tasks hold transitions as a model sees them, where mixed in all mirror images; None: as they are.
 
     Raises:
         DataError: shapes that do not fit each other. TaskError: stretches too short for a task.
@@ -45,6 +47,7 @@ class Transitions:
     queries: int = 32
     told: bool = False
     mixed: bool = False
+    view: Quadruped | None = None
 
     def __post_init__(self) -> None:
         shapes = [tuple(part.shape) for part in (self.inputs, self.changes, self.parameters)]
@@ -111,15 +114,22 @@ class Transitions:
             torch.cat([getattr(self, name), getattr(other, name)])
             for name in ("inputs", "changes", "parameters")
         )
-        return Transitions(inputs, changes, parameters, self.shots, self.queries, self.told, self.mixed)
+        return Transitions(
+            inputs, changes, parameters, self.shots, self.queries, self.told, self.mixed, self.view
+        )
 
     def scales(self) -> dict[str, list[float]]:
         """Mean and deviation of each input (parameters too, where told), and the deviation of each change."""
-        steps = self.inputs.shape[1]
-        rows = self._told(self.inputs, self.parameters[:, None].expand(-1, steps, -1)).flatten(0, 1)
+        told = self.parameters[:, None].expand(-1, self.inputs.shape[1], -1)
+        inputs, changes, parameters = self._viewed(
+            *(rows.flatten(0, 1) for rows in (self.inputs, self.changes, told))
+        )
+        rows = self._told(inputs, parameters)
         std = rows.std(0).clamp(min=1e-3)
         # root mean square: a change is measured from none
-        change = self.changes.flatten(0, 1).square().mean(0).sqrt().clamp(min=1e-4)
+        change = changes.square().mean(0).sqrt().clamp(min=1e-4)
+        if self.view is not None:
+            change = change / change.new_tensor(self.view.trust)
         return {"mean": rows.mean(0).tolist(), "std": std.tolist(), "scale": change.tolist()}
 
     def sample(self, generator: torch.Generator) -> Task:
@@ -134,17 +144,25 @@ class Transitions:
         first = torch.randint(self.inputs.shape[1] - taken + 1, which.shape, generator=generator)
         steps = first if self.mixed else first + torch.arange(size)
         which = which.expand(-1, size)
-        inputs = self._told(self.inputs[which, steps], self.parameters[which])
-        changes, space = self.changes[which, steps], Numbers(self.changes.shape[2])
+        drawn = zip(
+            self.inputs[which, steps], self.changes[which, steps], self.parameters[which], strict=True
+        )
+        space, rows = Numbers(self.changes.shape[2]), [self._viewed(*one) for one in drawn]
         return [
             Task(space, Examples(x[:shots], y[:shots]), Examples(x[shots:], y[shots:]), name="transitions")
-            for x, y in zip(inputs, changes, strict=True)
+            for x, y in ((self._told(inputs, parameters), changes) for inputs, changes, parameters in rows)
         ]
 
     def _told(self, inputs: Tensor, parameters: Tensor) -> Tensor:
-        return torch.cat([inputs, parameters], 2) if self.told else inputs
+        return torch.cat([inputs, parameters], -1) if self.told else inputs
+
+    def _viewed(self, inputs: Tensor, changes: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if self.view is None:
+            return inputs, changes, parameters
+        return self.view.transitions(inputs, changes, parameters, mirrored=self.mixed)
 
     def identity(self) -> dict[str, Any]:
         """For a training folder: which lives these are."""
+        view = {} if self.view is None else {"view": str(self.view)}
         return {"kind": "Transitions", "shape": list(self.inputs.shape), "sum": float(self.changes.double().sum()),
-                "shots": list(self.shots), "queries": self.queries, "told": self.told, "mixed": self.mixed}  # fmt: skip
+                "shots": list(self.shots), "queries": self.queries, "told": self.told, "mixed": self.mixed, **view}  # fmt: skip

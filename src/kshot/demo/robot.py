@@ -134,7 +134,9 @@ def _errors(models: dict[str, Any], lived: Lived, fault: Fault) -> dict[str, np.
         spans, known = [], [Fault().numbers(6), fault.numbers(6)]
         for truth in known:
             told = torch.stack([truth] * len(lived.seen)) if name == "oracle" else None
-            spans.append(replayed(model, lived.seen, lived.actions, known=told).mean(2).numpy())
+            spans.append(
+                replayed(model, lived.seen, lived.actions, robot=FAMILY.body, known=told).mean(2).numpy()
+            )
         found[name] = np.concatenate([spans[0][:, :BROKEN], spans[1][:, BROKEN:]], 1)
     return found
 
