@@ -14,7 +14,7 @@ import torch
 
 from kshot.engine import lay_out, recomputing
 from kshot.errors import CheckpointError, SettingError
-from kshot.evaluation import Report, evaluate
+from kshot.evaluation import Report
 from kshot.learners.learner import Learner
 from kshot.learners.records import save_learner
 from kshot.seeds import drawing, generator
@@ -24,31 +24,14 @@ from kshot.training import checkpoint
 from kshot.training.identity import identity
 from kshot.training.interrupts import Interrupted, Interrupts
 from kshot.training.progress import Progress
+from kshot.training.progressed import Progressed
 from kshot.training.ranks import Ranks
 from kshot.training.run import Run, Stopped, TrainingDivergedError
 from kshot.training.settings import Settings
 from kshot.training.stopwatch import Stopwatch
 from kshot.training.update import autocast, choose_executor, follow, meta_gradient, practice_gradient
+from kshot.training.validation import Validation, figures
 from kshot.trust import calibrate
-
-
-@dataclass
-class Progressed:
-    """How far a run has come: the part of its state that is plain numbers.
-
-    `total` and `count` add up the losses since the last validation, so that a run stopped between two
-    validations goes on with the very same mean. `executor` is kept for the same bits: it was chosen by a clock.
-    """
-
-    step: int = 0
-    total: float = 0.0
-    count: int = 0
-    best: float | None = None
-    best_step: int = 0
-    seconds: float = 0.0
-    cpu: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
-    executor: str = ""
 
 
 @dataclass
@@ -66,6 +49,7 @@ class Training:
 
     def __post_init__(self) -> None:
         self.at = Progressed()
+        self.validation = Validation(self.validate, self.settings)
         self.watch = Stopwatch()
         self.interrupts = Interrupts()
         self.learner = copy.deepcopy(self.start)
@@ -73,7 +57,6 @@ class Training:
         self.average = copy.deepcopy(self.learner)
         self.kept = copy.deepcopy(self.learner)
         self.best: Report | None = None
-        self.higher: bool | None = None
         self.saved: int | None = None
         trained = [p for p in self.learner.parameters() if p.requires_grad]
         if not trained:
@@ -148,31 +131,18 @@ class Training:
         self.ranks.share(list(self.modules.values()))
 
     def _loop(self, tracker: Tracker) -> None:
-        while not self._is_over():
-            if self._validation_is_due():
+        while not self.at.is_over(self.settings):
+            if self.at.validation_is_due(self.settings):
                 self._validate(tracker)
                 self._save()
                 self._tell()
             else:
                 with self.watch.running():
                     loss = self._update()
-                self.at.step += 1
-                self.at.total, self.at.count = self.at.total + loss, self.at.count + 1
+                self.at.stepped(loss)
                 self.bar.advance(self.at.step, loss)
             self.interrupts.asked = self.ranks.any(self.interrupts.asked)
             self.interrupts.check()
-
-    def _validation_is_due(self) -> bool:
-        at_end = self.at.step == self.settings.steps
-        return self.at.count > 0 and (at_end or self.at.step % self.settings.validate_every == 0)
-
-    def _is_over(self) -> bool:
-        if self._validation_is_due():
-            return False
-        patience = self.settings.patience
-        waited = self.at.step - self.at.best_step
-        bored = patience is not None and waited >= patience * self.settings.validate_every
-        return bored or self.at.step >= self.settings.steps
 
     def _update(self) -> float:
         settings, step = self.settings, self.at.step
@@ -232,36 +202,20 @@ class Training:
         bad = [name for name, p in self.learner.named_parameters() if not bool(torch.isfinite(p).all())]
         if bad:
             self._diverged(f"{bad[0]} holds NaN or infinite weights")
-        entry = {"loss": at.total / at.count, "rate": self.settings.rate * self.settings.factor(at.step)}
+        entry = {"loss": at.mean_loss, "rate": self.settings.rate * self.settings.factor(at.step)}
         report = self.ranks.told(self._report(self.average))
-        score = float(at.step)
-        if report is not None:
-            score = report.mean if self._higher_is_better() else -report.mean
-            entry |= {f"validation_{report.metric}": report.mean, "validation_half": report.interval.half}
-            if "loss" in report.figures:
-                entry["validation_loss"] = report.figures["loss"]
+        score = self.validation.score(report, at.step)
+        entry |= figures(report)
         entry |= {"seconds": self.watch.seconds, "cpu_seconds": self.ranks.total(self.watch.cpu)}
         if at.best is None or score > at.best:
             at.best, at.best_step, self.best = score, at.step, report
             self.kept.load_state_dict(self.average.state_dict())
-        at.history.append({"step": float(at.step), **entry})
-        at.total, at.count = 0.0, 0
+        at.validated(entry)
         tracker.log(at.step, entry)
 
     def _report(self, learner: Learner) -> Report | None:
-        if self.validate is None:
-            return None
-        tasks, seed = self.settings.validation_tasks, self.settings.seed
         # one of several processes must not leave while the others wait for it
-        check = self.interrupts.check if self.ranks.alone else None
-        return evaluate(learner, self.validate, tasks=tasks, seed=seed, timed=0, on_task=check)
-
-    def _higher_is_better(self) -> bool:
-        if self.higher is None:
-            assert self.validate is not None
-            task = self.validate.sample(generator(self.settings.seed, "evaluate"))
-            self.higher = isinstance(task, InteractiveTask) or task.space.higher_is_better
-        return self.higher
+        return self.validation.report(learner, self.interrupts.check if self.ranks.alone else None)
 
     def _tell(self) -> None:
         entry = self.at.history[-1]
@@ -319,10 +273,9 @@ class Training:
         best = self.best or self._report(learner)
         learner.card = {"how": self.configuration, "steps": self.at.best_step, "executor": self.at.executor}
         if best is not None:
-            figures = {
-                k: v for k, v in best.to_json().items() if k != "adapt_ms"
-            }  # a clock's, not the base's
-            learner.card = {**learner.card, "validation": figures}
+            told = best.to_json()
+            told.pop("adapt_ms", None)  # a clock's, not the base's
+            learner.card = {**learner.card, "validation": told}
         if self.folder is not None and self.ranks.leads:
             save_learner(learner, self.folder / "learner.kshot")
         self.ranks.wait()  # until the file is there
