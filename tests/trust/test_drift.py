@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from streams import CENTRES, draw
 from torch import Tensor
 
 import kshot
@@ -16,14 +17,6 @@ from kshot.errors import BundleError, DataError, SettingError, UnsupportedError
 from kshot.learners import Adapted, ProtoNet
 from kshot.trust import Watch
 from kshot.trust.nonconformity import strangeness
-
-CENTRES = torch.tensor([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0]])
-
-
-def draw(rng: torch.Generator, count: int, shift: float = 0.0) -> tuple[Tensor, list[str]]:
-    """`count` inputs of three classes, all moved by `shift`."""
-    labels = torch.randint(3, (count,), generator=rng)
-    return CENTRES[labels] + torch.randn(count, 2, generator=rng) + shift, [f"c{k}" for k in labels.tolist()]
 
 
 @pytest.fixture(name="rng")

@@ -7,21 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from streams import CENTRES, draw
 
 import kshot
 from kshot.errors import DataError, SettingError
 from kshot.learners import Adapted, ClosedForm, ProtoNet
 from kshot.trust import Watch
 from kshot.trust.readapting import _folds, _luck
-
-CENTRES = torch.tensor([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0]])
-
-
-def draw(rng: torch.Generator, count: int, shift: float = 0.0) -> tuple[Tensor, list[str]]:
-    """`count` inputs of three classes, all moved by `shift`."""
-    labels = torch.randint(3, (count,), generator=rng)
-    return CENTRES[labels] + torch.randn(count, 2, generator=rng) + shift, [f"c{k}" for k in labels.tolist()]
 
 
 @pytest.fixture(name="rng")

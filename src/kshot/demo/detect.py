@@ -2,54 +2,29 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import json
-import os
 import time
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from rich.console import Console
 from torch import Tensor
 
 from kshot.bundles import load
-from kshot.encoders.pictures import png, read_picture
-from kshot.errors import DataError
+from kshot.demo.detect_pictures import DRAWN, Pictures, drawn, keep_drawn, real
 from kshot.evaluation.page import grid, note, page, section
 from kshot.explanation import boxes_drawn, evidence, side_by_side
 from kshot.learners import Adapted
-from kshot.seeds import generator
 from kshot.storage import replace_file
 from kshot.tasks.spaces import Boxes
-from kshot.vision import Detector, Precision, Scenes, average_precision, tune, write_coco
+from kshot.vision import Detector, Precision, average_precision, tune
 from kshot.vision.detection import resized
 
 SHOWN = 4
 MOST = 480
 """Pixels of the longer side of a picture on the page."""
-SHOTS = 5
-TESTED = 16
-DRAWN = 256
-"""Pixels along a side of the drawn pictures."""
 TUNED = {True: 20.0, False: 10.0}
 """Seconds of processor time that photographs, and drawn things, are tuned for."""
-SETS = {"bccd": "Blood cells", "playing_cards": "Playing cards"}
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """A set to learn from and another to be asked: pictures, and the boxes of each."""
-
-    title: str
-    taught: list[Tensor]
-    boxes: list[list[tuple[Any, ...]]]
-    asked: list[Tensor]
-    wanted: list[list[tuple[Any, ...]]]
-    photographs: bool = False
 
 
 def run_detect(console: Console, *, out: Path, data: Path | None = None, seed: int = 0) -> dict[str, Any]:
@@ -64,7 +39,7 @@ def run_detect(console: Console, *, out: Path, data: Path | None = None, seed: i
     started, begin = time.monotonic(), time.process_time()
     learner = cast(Detector, load("scenes"))
     out.mkdir(parents=True, exist_ok=True)
-    sets = [_drawn(seed), *_real(data, seed)]
+    sets = [drawn(seed), *real(data, seed)]
     figures: dict[str, Any] = {}
     parts, rows = [], []
     for one in sets:
@@ -75,7 +50,7 @@ def run_detect(console: Console, *, out: Path, data: Path | None = None, seed: i
         figures |= {f"{_name(one)}_{name}": value for name, value in done.figures.items()}
         done.task.save(out / f"{_name(one)}.kshot", include_base=True)
     figures["kshot"] = figures["drawn_things_tuned_ap50"]
-    _keep_drawn(out / "pictures", sets[0])
+    keep_drawn(out / "pictures", sets[0], SHOWN)
     if len(sets) == 1:
         console.print(
             "For photographs too, name a folder that holds bccd or playing_cards: --data FOLDER, or KSHOT_DATA."
@@ -225,87 +200,3 @@ def _named(boxes: list[list[tuple[Any, ...]]]) -> list[list[tuple[Any, ...]]]:
 
 def _name(one: Pictures) -> str:
     return one.title.lower().replace(" ", "_")
-
-
-def _drawn(seed: int) -> Pictures:
-    """Things that kshot draws: other ones than the detector was trained on."""
-    source = Scenes(size=DRAWN, ways=3, pictures=6, queries=TESTED, things=(3, 6), marked=False)
-    task = source.sample(generator(seed, "demo", "detect"))
-    assert task.support is not None
-    assert task.query is not None
-    names = dict(enumerate(("one", "two", "three")))
-
-    def named(targets: Any) -> list[list[tuple[Any, ...]]]:
-        return [
-            [(*map(float, box[:4]), names[box[4]]) for box in own if box[4] is not None] for own in targets
-        ]
-
-    return Pictures(
-        "Drawn things", list(task.support.inputs), named(task.support.targets), list(task.query.inputs),
-        named(task.query.targets),
-    )  # fmt: skip
-
-
-def _real(data: Path | None, seed: int) -> list[Pictures]:
-    """Photographs, where there are some."""
-    root = data or (Path(os.environ["KSHOT_DATA"]) if os.environ.get("KSHOT_DATA") else None)
-    if root is None:
-        return []
-    return [_photographs(root / name, title, seed) for name, title in SETS.items() if (root / name).is_dir()]
-
-
-def _photographs(folder: Path, title: str, seed: int) -> Pictures:
-    """A few pictures of a stored set to learn from, so that each class has `SHOTS` boxes, and test pictures."""
-    name = folder.name
-    try:
-        with gzip.open(folder / f"{name}_boxes.jsonl.gz", "rt", encoding="utf-8") as lines:
-            rows = [json.loads(line) for line in lines]
-        stored = zipfile.ZipFile(folder / f"{name}_images.zip")
-    except (OSError, ValueError, zipfile.BadZipFile) as cause:
-        raise DataError(
-            f"{folder} holds no {name}_boxes.jsonl.gz and {name}_images.zip that can be read ({cause})"
-        ) from None
-    with stored:
-        order = torch.randperm(len(rows), generator=generator(seed, "demo", name)).tolist()
-        taught, count = list[int](), dict.fromkeys({label for row in rows for label in row["labels"]}, 0)
-        for n in (n for n in order if rows[n]["split"] == "train"):
-            if min(count.values()) >= SHOTS:
-                break
-            if any(count[label] < SHOTS for label in rows[n]["labels"]):
-                taught.append(n)
-                for label in rows[n]["labels"]:
-                    count[label] += 1
-        asked = [n for n in order if rows[n]["split"] == "test"][:TESTED]
-
-        def pictures(places: list[int]) -> list[Tensor]:
-            return [read_picture(io.BytesIO(stored.read(rows[n]["file"])), rows[n]["file"]) for n in places]
-
-        return Pictures(
-            title,
-            pictures(taught),
-            [_boxes(rows[n]) for n in taught],
-            pictures(asked),
-            [_boxes(rows[n]) for n in asked],
-            photographs=True,
-        )
-
-
-def _boxes(row: dict[str, Any]) -> list[tuple[Any, ...]]:
-    limit = (row["width"], row["height"], row["width"], row["height"])
-    sides = [
-        tuple(min(max(float(side), 0.0), float(most)) for side, most in zip(box, limit, strict=True))
-        for box in row["boxes"]
-    ]
-    pairs = zip(sides, row["labels"], strict=True)
-    return [(*box, label) for box, label in pairs if box[0] < box[2] and box[1] < box[3]]
-
-
-def _keep_drawn(folder: Path, one: Pictures) -> None:
-    """The drawn pictures as files, so that the commands have something to work on."""
-    for name, pictures in (("taught", one.taught), ("asked", one.asked[:SHOWN])):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        paths = [folder / name / f"{n}.png" for n in range(len(pictures))]
-        for path, picture in zip(paths, pictures, strict=True):
-            replace_file(path, png((picture * 255).round().to(torch.uint8)))
-        if name == "taught":
-            write_coco(folder / name / "boxes.json", paths, one.boxes)

@@ -184,26 +184,15 @@ class Learner(nn.Module, ABC):
 
     def prepare(self, task: Task) -> Task:
         """The task with inputs as the encoder wants them and targets encoded, on the learner's device."""
-        self.check_space(task.space)
-        return Task(
-            task.space, self._tensors(task.support, task), self._tensors(task.query, task), name=task.name
-        )
+        from kshot.learners.preparing import prepare
+
+        return prepare(self, task)
 
     def prepare_many(self, tasks: Sequence[Task]) -> list[Task]:
         """`prepare` for each. Alike tasks of tensors are read in one go: small networks wait for little else."""
-        if len(tasks) < 2 or not _alike(tasks):
-            return [self.prepare(task) for task in tasks]
-        first = tasks[0]
-        joined = Task(first.space, _joined([t.support for t in tasks]), _joined([t.query for t in tasks]))
-        ready = self.prepare(joined)
-        parts = zip(_split(ready.support, len(tasks)), _split(ready.query, len(tasks)), strict=True)
-        return [Task(t.space, *both, name=t.name) for t, both in zip(tasks, parts, strict=True)]
+        from kshot.learners.preparing import prepare_many
 
-    def _tensors(self, examples: Examples | None, task: Task) -> Examples | None:
-        if examples is None:
-            return None
-        inputs = self.prepared(self.encoder.read(examples.inputs))
-        return Examples(inputs, _to(task.space.encode(examples.targets), inputs))
+        return prepare_many(self, tasks)
 
     def prepared(self, read: Any) -> Any:
         """Inputs as read, in the network's form (`Embedded`), on the learner's device and in its number type."""
@@ -331,46 +320,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
                     part.training = bool(_HELD.pop(part)[1])
 
 
-def _alike(tasks: Sequence[Task]) -> bool:
-    """Do all tasks hold tensors of the same shapes in an equal space, so that they can be prepared together?"""
-    return len({_layout(task) for task in tasks}) == 1 and _layout(tasks[0]) is not None
-
-
-def _layout(task: Task) -> tuple[Any, ...] | None:
-    if type(task) is not Task or task.support is None or task.query is None:
-        return None
-    support, query = task.support, task.query
-    parts = (support.inputs, support.targets, query.inputs, query.targets)
-    if not all(isinstance(part, Tensor) for part in parts):
-        return None
-    return (task.space, *((part.shape, part.dtype) for part in parts))
-
-
-def _joined(parts: Sequence[Examples | None]) -> Examples:
-    some = [part for part in parts if part is not None]
-    return Examples(torch.cat([part.inputs for part in some]), torch.cat([part.targets for part in some]))
-
-
-def _split(examples: Examples | None, count: int) -> list[Examples]:
-    assert examples is not None
-    size = len(examples) // count
-    inputs, targets = (
-        part.unflatten(0, (count, size)).unbind() for part in (examples.inputs, examples.targets)
-    )
-    return [Examples(x, y) for x, y in zip(inputs, targets, strict=True)]
-
-
 def _each(values: Embedded) -> list[Tensor]:
     return values if isinstance(values, list) else [values]
-
-
-def _to(targets: Any, like: Embedded) -> Any:
-    if isinstance(targets, list):
-        return [_to(item, like) for item in targets]
-    if not isinstance(targets, Tensor) or not len(like):
-        return targets
-    first = like[0]
-    return targets.to(first.device, first.dtype if targets.is_floating_point() else targets.dtype)
 
 
 def _real(targets: Any) -> bool:
