@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from benchmarks.rows import ROOT, append, data_folder
 from benchmarks.tables import rows
 from kshot.evaluation import Interval, embed_all
 from kshot.learners import Adapted, ClosedForm, ProtoNet
+from kshot.learners.self_estimate import wilson
 from kshot.seeds import generator
 from kshot.trust import Watch
 
@@ -313,10 +313,8 @@ def course(made: Any, found: list[Outcome], seed: int) -> None:
 
 def share(values: list[bool]) -> tuple[float, float, float]:
     """Per cent with its 95 % Wilson interval."""
-    n, p, z = len(values), sum(values) / len(values), 1.96
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return 100 * p, 100 * max(middle - half, 0.0), 100 * min(middle + half, 1.0)
+    low, high = wilson(sum(values), len(values))
+    return 100 * sum(values) / len(values), 100 * low, 100 * high
 
 
 def interval(values: list[float]) -> tuple[float, float, float]:

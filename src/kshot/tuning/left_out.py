@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kshot.learners import Learner
 from kshot.learners.learner import evaluating
+from kshot.learners.self_estimate import wilson
 from kshot.seeds import generator
 from kshot.tasks import Examples
 from kshot.tasks.spaces import Classes
@@ -95,10 +96,7 @@ def interval(values: Tensor) -> tuple[float, float, float]:
 
 def share(hits: Tensor) -> tuple[float, float, float]:
     """Share of hits [m] with Wilson's 95 % interval, which stays in 0..1 and is not empty at 0 or 1."""
-    count, mean, z = len(hits), float(hits.mean()), 1.96
-    middle = (mean + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * (mean * (1 - mean) / count + z * z / (4 * count * count)) ** 0.5
-    return mean, max(0.0, middle - half), min(1.0, middle + half)
+    return float(hits.mean()), *wilson(int(hits.sum()), len(hits))
 
 
 def joined(parts: Sequence[Answers]) -> Answers:
