@@ -46,6 +46,9 @@ def cold(service: Service, model: str) -> list[Any]:
     """Answers of a process that has nothing of the model in memory."""
     service.tasks.drop("a", model)
     found: list[Any] = service.predict("a", model, ASKED)["predictions"]
+    service.store.database.change(
+        lambda connection: None
+    )  # what the answer had written is committed before this
     return found
 
 

@@ -196,12 +196,47 @@ def test_a_database_of_revision_3_answers_as_it_did_and_gets_its_sheets(url: str
             assert close(service.predict("a", model, asked, version=int(number)), answer)
         service.tasks.drop("a", model)
         service.predict("a", model, asked)
+        service.store.database.change(lambda connection: None)  # the sheet is committed before this
         service.tasks.drop("a", model)
         kept = service.store.quick("a", model).kept
         assert kept is not None
         assert bool(kept.solved) == (told["show"]["base"] == "ridges")
         assert close(service.predict("a", model, asked), told["versions"]["3"])
         assert service.show("a", model) == told["show"]
+    assert service.store.check() == (2, [])
+    service.close()
+
+
+def test_a_database_of_revision_5_answers_as_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its features hold their zeros. What is taught afterwards leaves them out, and both are read."""
+    bases = {"desk": kshot.text.classifier("hash:ngram")}
+    posted = [{"input": text, "label": text[0]} for text in ("a card", "a transfer", "by whom", "by me")]
+    with monkeypatch.context() as patched:
+        patched.setattr("kshot.serving.packing._WORTH", 0)
+        service = Service(Store.at(tmp_path), bases)
+        model = service.teach("a", "desk", posted)["id"]
+        told = service.predict("a", model, ["a card by me"])
+        dense = service.store.shelf.size()
+        service.store.database.change(
+            lambda c: c.exec_driver_sql("UPDATE alembic_version SET version_num = '0005'").rowcount
+        )
+        service.close()
+    with pytest.raises(SettingError, match="kshot db upgrade"):
+        Store.at(tmp_path)
+    database = Database(f"sqlite:///{tmp_path / 'kshot.db'}")
+    assert upgrading.upgrade(database) == ("0005", upgrading.REVISION)
+    database.close()
+    service = Service(Store.at(tmp_path), bases)
+    other = service.teach("a", "desk", posted)["id"]
+    assert 0 < service.store.shelf.size() - dense < dense / 8
+    old, new = (service.store.version("a", one).features for one in (model, other))
+    assert torch.equal(old, new)
+    for one in (model, other):
+        service.tasks.drop("a", one)
+        assert close(service.predict("a", one, ["a card by me"]), told)
+        service.forget("a", one, ["e0"])
+        service.tasks.drop("a", one)
+        assert service.predict("a", one, ["by me"])["predictions"][0]["label"] == "b"
     assert service.store.check() == (2, [])
     service.close()
 

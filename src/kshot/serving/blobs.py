@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Row
 from torch import Tensor
@@ -14,8 +14,10 @@ from kshot.serving.artifacts import Artifacts
 from kshot.serving.database import Database
 from kshot.serving.faults import Corrupt
 from kshot.serving.packing import Block
-from kshot.serving.sealing import seal, unseal
+from kshot.serving.sealing import seal, unseal, unseal_large
 from kshot.serving.shelf import Shelf
+
+Plain = TypeVar("Plain", bytes, memoryview)
 
 INLINE = 2**20
 """Bytes up to which a blob lies in its row, or on the shelf."""
@@ -151,22 +153,26 @@ class Blobs:
         plain = self.plain_features(model, row, fingerprint, data)
         return None if plain is None else packing.unpack_features(plain)
 
-    def plain_features(self, model: str, row: Any, fingerprint: str, data: Any = None) -> bytes | None:
+    def plain_features(self, model: str, row: Any, fingerprint: str, data: Any = None) -> memoryview | None:
         """As `features_of`, still packed."""
         data = self._data(row) if data is None else data
         if data is None:
             return None
-        return self.unsealed(row.place, row.block_secret, data, "features", model, row.block, fingerprint)
+        place = ("features", model, row.block, fingerprint)
+        return self.unsealed(unseal_large, row.place, row.block_secret, data, *place)
 
     @staticmethod
-    def unsealed(shelved: int | None, key: bytes, sealed: Any, *place: object) -> bytes | None:
-        """What was sealed. On the shelf, where nothing is awaited by the disk, damage counts as not being kept.
+    def unsealed(
+        how: Callable[..., Plain], shelved: int | None, key: bytes, sealed: Any, *place: object
+    ) -> Plain | None:
+        """What was sealed, by `unseal` or `unseal_large`. On the shelf, where nothing is awaited by the disk, damage
+        counts as not being kept.
 
         Raises:
             Corrupt: it lies in the database, and has changed.
         """
         try:
-            return unseal(key, sealed, *place)
+            return how(key, sealed, *place)
         except Corrupt:
             if shelved is None:
                 raise

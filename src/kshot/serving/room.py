@@ -11,6 +11,7 @@ from kshot.serving.limits import Limits
 from kshot.serving.observing import Observed
 from kshot.serving.store import Store, Stored
 from kshot.serving.tasks import Tasks
+from kshot.serving.warming import Warming
 
 
 class Room:
@@ -22,9 +23,11 @@ class Room:
         self.batcher = Batcher(self.limits.queue, self.observed)
         self.tasks = Tasks(store, self.bases, self.batcher.embed, self.observed)
         self.fingerprints = self.tasks.fingerprints
+        self.warming = Warming(store.database)
 
     def close(self) -> None:
         """Finish what is queued and close the store."""
+        self.warming.close()
         self.batcher.close()
         self.tasks.close()
         self.store.close()

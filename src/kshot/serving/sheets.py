@@ -15,7 +15,7 @@ from kshot.serving.packing import numbers_to_text, text_to_numbers
 
 _MARK = b"kst3"
 _NO_GAUGE = (math.nan,) * 4
-_NOTHING = np.zeros(0, np.float32)
+_FLOAT = np.dtype(np.float32)
 _HEAD = struct.Struct("<4sHIdddd")
 """The mark of this layout, bytes of what many tasks have alike, bytes of the space, and the gauge (NaN: none of it)."""
 
@@ -44,13 +44,14 @@ class Sheet(NamedTuple):
 
 
 class _Alike(NamedTuple):
-    """What tasks with as many examples and classes have alike; `parts` are where each array lies, and its shape."""
+    """What tasks with as many examples and classes have alike; `parts` are the name and shape of each array, and how
+    many bytes behind the first it begins."""
 
     version: int
     base: str
     numbers: tuple[int, ...]
     golden: tuple[int, ...]
-    parts: list[tuple[str, slice, list[int]]]
+    parts: list[tuple[str, tuple[int, ...], int]]
 
 
 def pack_sheet(sheet: Sheet) -> bytes:
@@ -79,8 +80,7 @@ def unpack_sheet(data: bytes) -> Sheet | None:
     first = _HEAD.size + alike
     second = first + space
     version, base, numbers, golden, parts = _alike(data[_HEAD.size : first])
-    flat = np.frombuffer(data, np.float32, offset=second) if parts else _NOTHING
-    solved = {name: flat[own] if len(shape) == 1 else flat[own].reshape(shape) for name, own, shape in parts}
+    solved = {name: np.ndarray(shape, _FLOAT, data, second + behind) for name, shape, behind in parts}
     kept = Kept(solved, tuple(number for number in gauge if number == number) or None)
     return Sheet(version, base, data[first:second].decode(), numbers, golden, kept)
 
@@ -88,8 +88,8 @@ def unpack_sheet(data: bytes) -> Sheet | None:
 @lru_cache(1024)
 def _alike(told: bytes) -> _Alike:
     version, base, numbers, golden, shapes = json.loads(told)
-    parts, end = [], 0
+    parts, behind = [], 0
     for name, shape in shapes.items():
-        start, end = end, end + math.prod(shape)
-        parts.append((name, slice(start, end), shape))
+        parts.append((name, tuple(shape), behind))
+        behind += _FLOAT.itemsize * math.prod(shape)
     return _Alike(version, base, text_to_numbers(numbers), text_to_numbers(golden), parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ from kshot.tasks.spaces import Classes, OutputSpace, space_from_json
 Embedded = Any
 """A tensor [n, ...], or a list of n items of unequal length."""
 
+_LOG = logging.getLogger("kshot.serving")
 _ROOM = 64 * 2**20
 _REMEMBERED = 4096
 """Models of which it is known that they were asked, though they are not kept."""
@@ -40,6 +42,8 @@ _LOOKERS = 3
 """Threads that wait for another database's network; a fourth waiting is who asks."""
 _TOGETHER = 16
 """Models that are looked up by one statement."""
+_SHORT = 512
+"""Characters of a space up to which it is remembered."""
 _EACH = 4096  # what a task weighs beside its tensors
 
 
@@ -85,6 +89,7 @@ class Tasks:
         self._models: Counter[tuple[str, str]] = Counter()
         self._knowledge: dict[tuple[str, int, int], Cell | None] = {}
         self._bare: dict[str, dict[str, Any]] = {}
+        self._sheets: set[str] = set()
         self._lookers = ThreadPoolExecutor(_LOOKERS, thread_name_prefix="kshot-look")
 
     def close(self) -> None:
@@ -106,6 +111,9 @@ class Tasks:
         if self.store.shelf is None:
             for one in cold[1:]:  # the first is read by who asks
                 one.looked = self._lookers.submit(self.store.look, one.tenant, one.model)
+            return found
+        if len(cold) == 1:
+            self._look(cold[0].tenant, cold)
             return found
         for tenant in {one.tenant for one in cold}:
             own = [one for one in cold if one.tenant == tenant]
@@ -153,7 +161,7 @@ class Tasks:
             return self._loaded(tenant, model, version, rows)
         sheet = found.sheet
         learner = self._own_base(model, sheet.base, found.fingerprint)
-        space = space_from_json(json.loads(sheet.space))
+        space = _space(sheet.space) if len(sheet.space) <= _SHORT else _space.__wrapped__(sheet.space)
         known = self._known(learner, sheet.base, space, len(sheet.numbers))
         settings = self._settings(learner, sheet.base, space, sheet.kept, known)
         answerer = Answerer(learner, space, sheet.kept, found.features, settings)
@@ -193,7 +201,7 @@ class Tasks:
         number = stored.version.version
         task = self.of(tenant, stored)
         if stored.kept is None and version is None and (kept := kept_of(task)) is not None:
-            self._cached_again(lambda: self.store.put_sheet(tenant, stored, kept))
+            self._sheet_later(tenant, stored, kept)
         # what was kept of a state is an eighth of the features at most, and they are the same tensor there
         other = size_of(task.state) if stored.kept is None else 0
         self._keep((tenant, model, number, stored.slot), task, size_of(task.embedded) * 9 // 8 + other)
@@ -300,6 +308,25 @@ class Tasks:
             )
         return made
 
+    def _sheet_later(self, tenant: str, stored: Stored, kept: Kept) -> None:
+        """Have a sheet written, once. Who asked is answered meanwhile: a commit takes as long as several answers."""
+        model = stored.version.model
+        with self._lock:
+            if model in self._sheets:
+                return
+            self._sheets.add(model)
+
+        def written(done: Future[None]) -> None:
+            self._sheets.discard(model)
+            fault = done.exception()
+            if fault is not None and not isinstance(fault, StoreFull | Busy | Conflict):
+                _LOG.warning("%s: its sheet was not kept (%s)", model, fault)
+
+        try:
+            self.store.put_sheet(tenant, stored, kept).add_done_callback(written)
+        except Busy:  # the store is being closed
+            self._sheets.discard(model)
+
     @staticmethod
     def _cached_again(write: Callable[[], Any]) -> None:
         try:
@@ -385,3 +412,9 @@ def kept_of(task: Adapted) -> Kept | None:
 def _names(numbers: tuple[int, ...]) -> tuple[str, ...]:
     """Ids of examples; many tasks have the same."""
     return tuple(f"e{n}" for n in numbers)
+
+
+@lru_cache(1024)
+def _space(told: str) -> OutputSpace:
+    """A space out of its JSON; it is never changed, and many tasks have the same."""
+    return space_from_json(json.loads(told))

@@ -142,11 +142,9 @@ class Writing(Reading):
 
         self.database.change(work)
 
-    def put_sheet(self, tenant: str, stored: Stored, kept: Kept) -> None:
-        """Keep a sheet of the newest version, where it lacks one; of another nothing is kept.
-
-        Raises:
-            Conflict: the model has changed since it was read.
+    def put_sheet(self, tenant: str, stored: Stored, kept: Kept) -> Future[None]:
+        """Keep a sheet of the newest version, where it lacks one, with the next transaction; of another nothing is kept.
+        Nobody need wait for the result. It is Conflict where the model has changed since it was read.
         """
         version, sheet = stored.version, sheet_of(stored.version, kept)
 
@@ -157,7 +155,7 @@ class Writing(Reading):
             if head.version == version.version:
                 self._keep_sheet(connection, tenant, version, stored.secret, sheet)
 
-        self.database.change(work)
+        return self.database.changing(work)
 
     def put_features(self, tenant: str, model: str, fingerprint: str, features: Mapping[int, Tensor]) -> None:
         """Keep features of examples on a base, by number."""
