@@ -116,3 +116,15 @@ def test_thousands_of_classes_with_one_example_each() -> None:
     assert told.evidence[0].label_without != "class 5"
     assert told.evidence[0].contribution == pytest.approx(told.probability)
     assert not task.retune().changed
+
+
+def test_more_examples_than_a_head_can_solve_for_are_refused(head: str) -> None:
+    x, labels = rows(16_001, 4), ["a", "b"] * 8000 + ["a"]
+    small = closed(head, 4).adapt(x[:4], labels[:4])
+    if head == "prototype":  # what the message offers
+        assert len(closed(head, 4).adapt(x, labels)) == 16_001
+        return
+    with pytest.raises(DataError, match=rf"16001 examples .* a {head} head solves for at most 16000"):
+        closed(head, 4).adapt(x, labels)
+    with pytest.raises(DataError, match=r"16005 examples"):
+        small.add(x, labels)

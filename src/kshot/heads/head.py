@@ -38,6 +38,9 @@ class Head(nn.Module, ABC):
     """Base of closed-form heads."""
 
     kind: ClassVar[str]
+    most: ClassVar[int | None] = 16_000
+    """Examples of a task that it solves for, by several n x n matrices: 7 GB then, and half a minute or more; None: no
+    such matrices."""
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON."""

@@ -27,6 +27,7 @@ class PrototypeHead(Head):
     """
 
     kind: ClassVar[str] = "prototype"
+    most: ClassVar[int | None] = None
 
     def __init__(self) -> None:
         super().__init__()

@@ -63,6 +63,7 @@ class Adapted(Predictor):
         some(read)
         space.encode(targets)
         each_class(space, targets)
+        learner.check_count(len(read))
         learner.check_examples(read, targets)
         embedded = embed_read(learner, read, check=True)
         names = fresh_ids(ids, len(read), ())

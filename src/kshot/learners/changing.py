@@ -25,6 +25,7 @@ def add(task: Adapted, inputs: Any, targets: Any, ids: Sequence[str] | None) -> 
     read = task.learner.encoder.read(inputs)
     Examples(read, targets)
     some(read)
+    task.learner.check_count(len(task) + len(read))
     names = fresh_ids(ids, len(read), task.ids, task.removed.ids if task.removed else ())
     more = EmbeddedExamples(read, targets, names, embed_read(task.learner, read, check=True))
     return replace(_joined(task, more), removed=task.removed)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kshot.encoders import Encoder
-from kshot.errors import SettingError, TaskError
+from kshot.errors import DataError, SettingError, TaskError
 from kshot.heads import HEADS, BayesianLinearHead, Before, Head, WithoutEach
 from kshot.learners.learner import Learner
 from kshot.tasks import Examples, Task
@@ -61,6 +61,14 @@ class ClosedForm(Learner):
             raise SettingError(
                 f"a {self.head.kind} head answers with classes, the targets are numbers; "
                 "use ridge, kernel_ridge or bayesian"
+            )
+
+    def check_count(self, count: int) -> None:
+        if self.head.most is not None and count > self.head.most:
+            raise DataError(
+                f"{count} examples make no small task; a {self.head.kind} head solves for at most {self.head.most} at once: "
+                "draw some hundreds of each class, or take the prototype head, whose cost does not grow with "
+                "their square"
             )
 
     def loss(self, task: Task) -> Tensor:

@@ -238,6 +238,9 @@ class Learner(nn.Module, ABC):
         """
         return self
 
+    def check_count(self, count: int) -> None:
+        """Raise DataError where so many examples are more than this learner can solve for; by default none are."""
+
     def check_examples(self, read: Any, targets: Any) -> None:
         """Raise DataError where inputs as read and their raw targets do not fit each other; by default they do."""
 
