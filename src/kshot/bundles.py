@@ -136,7 +136,8 @@ def _find(name: str | Path) -> Path:
             return candidate
     raise BundleError(
         f"{str(name)!r} is neither a file nor a base by name; bundled bases are {bundled()}: check the path, "
-        "or set KSHOT_HOME to the folder that holds it"
+        "or set KSHOT_HOME to the folder that holds it; for texts give an encoder (hash:ngram, path:DIR, hf:OWNER/MODEL) to "
+        "kshot adapt or kshot.text.classifier"
     )
 
 

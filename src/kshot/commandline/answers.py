@@ -7,7 +7,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Answer:
         among: classes that hold the right one nine times out of ten, where the base was calibrated.
         found, strangers: where answers are spans or boxes: those of the classes, and those that are unknown; `label`
             then says how many of each.
+        asked: the input itself, where it is a text.
     """
 
     name: str
@@ -43,6 +44,13 @@ class Answer:
     among: tuple[Any, ...] = ()
     found: tuple[Any, ...] = ()
     strangers: tuple[Any, ...] = ()
+    asked: str = ""
+
+
+def short(text: str, most: int = 2000) -> str:
+    """A text on one line, its end left out where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def doubt(answer: Answer) -> str:
@@ -100,9 +108,9 @@ def _answer_chunk(
         if isinstance(task.space, Pieces):
             yield from map(_pieces, kept, found.pieces, found.unknown)
             return
-        yield from map(
-            _classes if isinstance(task.space, Classes) else _numbers, kept, *_columns(task, found)
-        )
+        told = map(_classes if isinstance(task.space, Classes) else _numbers, kept, *_columns(task, found))
+        for answer, item in zip(told, read, strict=True):
+            yield replace(answer, asked=item) if isinstance(item, str) else answer
 
 
 def _columns(task: Adapted, found: Any) -> tuple[Sequence[Any], ...]:
@@ -134,10 +142,10 @@ def head(task: Adapted) -> list[str]:
     """The columns of the CSV file."""
     if isinstance(task.space, Pieces):
         return pieces.head(task)
-    first = "file" if task.learner.encoder.modality == "image" else "row"
+    first = {"image": ["file"], "text": ["row", "text"]}.get(task.learner.encoder.modality, ["row"])
     if isinstance(task.space, Classes):
-        return [first, "label", "probability", "unknown", *(f"p({c})" for c in task.space.labels)]
-    return [first, *_numbered("value", task.space.size), *_numbered("deviation", task.space.size)]
+        return [*first, "label", "probability", "unknown", *(f"p({c})" for c in task.space.labels)]
+    return [*first, *_numbered("value", task.space.size), *_numbered("deviation", task.space.size)]
 
 
 def _numbered(name: str, count: int) -> list[str]:
@@ -149,15 +157,16 @@ def _lines(task: Adapted, answer: Answer) -> list[list[Any]]:
     figures = [repr(figure) for figure in answer.figures]
     if isinstance(task.space, Pieces):
         return pieces.lines(answer.name, answer.found, answer.strangers)
+    first = [answer.name, answer.asked] if task.learner.encoder.modality == "text" else [answer.name]
     if isinstance(task.space, Classes):
-        return [[answer.name, answer.label, repr(answer.sure), "yes" if answer.unknown else "no", *figures]]
-    return [[answer.name, *figures, *[""] * (2 * task.space.size - len(figures))]]
+        return [[*first, answer.label, repr(answer.sure), "yes" if answer.unknown else "no", *figures]]
+    return [[*first, *figures, *[""] * (2 * task.space.size - len(figures))]]
 
 
 def write_csv(task: Adapted, answers: Iterable[Answer], path: Path) -> int:
     """Write answers as they come to `path`, which appears only when all are written; returns how many.
 
-    Columns for classes: file (or row), label, probability, unknown, then the probability of each class; for
+    Columns for classes: file (or row, and text), label, probability, unknown, then the probability of each class; for
     numbers: file (or row), values, and their standard deviations where the learner knows them; for spans and boxes a
     line each: file (or row), where, label, probability, unknown.
     """

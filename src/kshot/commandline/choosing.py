@@ -11,23 +11,27 @@ from kshot.commandline import sources
 from kshot.commandline.columns import Columns, InputOption, LabelOption
 from kshot.commandline.output import SEED_HELP, finish, guarded, say, show_table
 from kshot.commandline.use import Json
+from kshot.data.inspect import kind_of
 from kshot.learners import Learner
 from kshot.tuning import Candidate
 from kshot.tuning import choose as compare
 
 ROWS = "rows"
+_USUAL = {"rows": ROWS, "texts": "hash:ngram"}
+"""What is compared on where nobody says, by what the data are."""
 
 
 @guarded
 def choose(
     data: Annotated[str, typer.Argument(help=sources.DATA_HELP)],
     base: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--base",
-            help=f"As for kshot adapt; '{ROWS}' for numbers whose columns are scaled as they need it.",
+            help=f"As for kshot adapt; '{ROWS}' for numbers whose columns are scaled as they need it. By default '{ROWS}' "
+            "for numbers, 'hash:ngram' for texts, 'glyphs' for pictures.",
         ),
-    ] = "glyphs",
+    ] = None,
     budget: Annotated[float, typer.Option("--budget", help="Seconds that comparing may take.")] = 30.0,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where to save the task, adapted with the choice.")
@@ -43,6 +47,10 @@ def choose(
 
     Example:  kshot choose my_stamps/ --base glyphs --budget 30 -o stamps.kshot
     """
+    if base is None:
+        found_kind = kind_of(sources.pool(data, columns=Columns.asked(input, label)).inputs)
+        base = _USUAL.get(found_kind, "glyphs")
+        say(f"{data} holds {found_kind}: compared on {base}; another base with --base.")
     learner: Learner | None = None if base == ROWS else sources.base_of(base)
     pool = sources.pool(data, columns=Columns.asked(input, label, learner))
     if learner is not None:

@@ -9,7 +9,7 @@ import typer
 from torch import Tensor
 
 from kshot.commandline import marked, sources
-from kshot.commandline.answers import Answer, answer_all, doubt
+from kshot.commandline.answers import Answer, answer_all, doubt, short
 from kshot.commandline.columns import Columns, InputOption
 from kshot.commandline.output import console, finish, guarded, say
 from kshot.commandline.pieces import is_pieces, page_parts, say_pieces
@@ -91,7 +91,7 @@ def _one_answer(ready: Adapted, question: Question, html: Path | None, as_json: 
     unicode = (console().encoding or "").lower().startswith("utf")
     texts = {name: item for name, item in zip(ready.ids, ready.inputs, strict=True) if isinstance(item, str)}
     for line, e in zip(evidence_bars(found, most=10, unicode=unicode), found.evidence, strict=False):
-        said = f"  “{_short(texts[e.id], 60)}”" if e.id in texts else ""
+        said = f"  “{short(texts[e.id], 60)}”" if e.id in texts else ""
         say(f"  {line}{said}")
     say(
         f"Points: how far the probability would fall without the example. {found.method[:1].upper()}{found.method[1:]}."
@@ -126,12 +126,6 @@ def _all_pieces(
     )  # fmt: skip
 
 
-def _short(text: str, most: int = 2000) -> str:
-    """A text on one line, its end left out where it is long."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 1]}…"
-
-
 def _answer_page(task: Adapted, question: Question, answer: Answer, found: Explanation) -> str:
     shown, name = task.learner.encoder.read([question.input])[0], Path(question.name).name
     lead = f"{name} was answered with “{found.label}”, probability {100 * found.probability:.0f} %."
@@ -153,7 +147,7 @@ def _answer_page(task: Adapted, question: Question, answer: Answer, found: Expla
 def _question(task: Adapted, question: Question, shown: Any, name: str) -> str:
     """What was asked, and which parts of it the answer hangs on where that can be said."""
     if isinstance(shown, str):
-        return section("What was asked", _short(shown))
+        return section("What was asked", short(shown))
     picture = isinstance(shown, Tensor) and shown.ndim == 3
     asked = (
         section("The picture", "", gallery([shown], [name], side=140))

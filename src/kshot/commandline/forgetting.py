@@ -1,4 +1,4 @@
-"""Commands that take removed examples back or leave nothing of them, and that retune a task."""
+"""Commands that take examples out of a task, back in, or leave nothing of them, and that retune a task."""
 
 from __future__ import annotations
 
@@ -7,10 +7,77 @@ from typing import Annotated
 import typer
 
 from kshot.commandline import sources
+from kshot.commandline.golden import OnRegressionOption
 from kshot.commandline.output import finish, guarded, say, show_table
-from kshot.commandline.use import BaseOption, Json, OutOption, TaskArgument, save_changed
+from kshot.commandline.use import (
+    BaseOption,
+    Json,
+    OutOption,
+    TaskArgument,
+    class_count,
+    labels_of,
+    save_changed,
+)
+from kshot.errors import DataError, SettingError
+from kshot.learners import Adapted
 
+ClassOption = Annotated[
+    list[str] | None, typer.Option("--class", help="All examples of this class; several times for several.")
+]
 _REGRESSION = "Where a golden example becomes wrong: warn, refuse or ignore."
+
+
+def chosen(task: Adapted, ids: list[str] | None, classes: list[str] | None) -> list[str]:
+    """The examples named one by one, and all of the classes named by --class.
+
+    Raises:
+        SettingError: neither was given. DataError: a class that the task has no example of.
+    """
+    if not ids and not classes:
+        raise SettingError(
+            "0 examples were named; give their names, as kshot show lists them, or --class NAME"
+        )
+    found = dict.fromkeys(ids or [])
+    targets = [str(target) for target in task.targets] if classes else []
+    for name in classes or []:
+        own = [id for id, target in zip(task.ids, targets, strict=True) if target == name]
+        if not own:
+            raise DataError(f"class {name!r} is not in this task; its classes are {sorted(set(targets))}")
+        found |= dict.fromkeys(own)
+    known = {*task.ids, *(task.removed.ids if task.removed else ())}
+    for name in found:
+        if name not in known and name in labels_of(task):
+            raise DataError(f"{name!r} is a class, not the name of an example: kshot ... --class {name!r}")
+    return list(found)
+
+
+@guarded
+def remove(
+    task: TaskArgument,
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Names of examples, as kshot show lists them.")
+    ] = None,
+    classes: ClassOption = None,
+    out: OutOption = None,
+    on_regression: OnRegressionOption = "warn",
+    base: BaseOption = None,
+    as_json: Json = False,
+) -> None:
+    """Take examples out of a saved task, which then answers as if it had never seen them.
+
+    They are kept aside in its file: kshot restore brings them back, kshot forget leaves nothing of them.
+
+    Example:  kshot remove stamps.kshot penny/3.png
+    """
+    before = sources.task_of(task, base)
+    named = chosen(before, ids, classes)
+    after = before.remove(named, on_regression=on_regression)
+    save_changed(task, after, out)
+    say(f"Removed: {', '.join(named)}. {len(before)} -> {len(after)} examples, {class_count(after)} classes.")
+    say(
+        "They are kept aside in the file: kshot restore brings them back, kshot forget leaves nothing of them."
+    )
+    finish({"kshot": len(after), "removed": len(before) - len(after), "file": str(out or task)}, as_json)
 
 
 @guarded
@@ -47,7 +114,8 @@ def restore(
 @guarded
 def forget(
     task: TaskArgument,
-    ids: Annotated[list[str], typer.Argument(help="Names of examples, in use or kept aside.")],
+    ids: Annotated[list[str] | None, typer.Argument(help="Names of examples, in use or kept aside.")] = None,
+    classes: ClassOption = None,
     out: OutOption = None,
     on_regression: Annotated[str, typer.Option(help=_REGRESSION)] = "warn",
     base: BaseOption = None,
@@ -60,10 +128,11 @@ def forget(
     Example:  kshot forget stamps.kshot penny/3.png
     """
     before = sources.task_of(task, base)
-    after = before.forget(ids, on_regression=on_regression)
+    named = chosen(before, ids, classes)
+    after = before.forget(named, on_regression=on_regression)
     save_changed(task, after, out)
-    say(f"Forgotten for good: {len(set(ids))}. {len(after)} examples, {after.space.size} classes are left.")
-    finish({"kshot": len(after), "forgotten": len(set(ids)), "file": str(out or task)}, as_json)
+    say(f"Forgotten for good: {len(named)}. {len(after)} examples, {after.space.size} classes are left.")
+    finish({"kshot": len(after), "forgotten": len(named), "file": str(out or task)}, as_json)
 
 
 @guarded

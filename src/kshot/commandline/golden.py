@@ -11,10 +11,12 @@ import typer
 from kshot import storage
 from kshot.bundles import SUFFIX
 from kshot.commandline import sources
-from kshot.commandline.columns import Columns, InputOption, LabelOption
+from kshot.commandline.columns import Columns, InputOption, LabelOption, is_table
 from kshot.commandline.output import JSON_HELP, finish, guarded, say, show_table
 from kshot.commandline.questions import questions
+from kshot.data import Table
 from kshot.data.folder import SUFFIXES
+from kshot.errors import DataError
 from kshot.learners import Adapted
 from kshot.tasks.spaces import Spans
 from kshot.text import read_spans
@@ -116,14 +118,14 @@ def diff(
     """Show what two versions of a task answer differently.
 
     Both are asked the golden examples and the taught examples of either, and DATA where given. Labels of DATA
-    count as right; a folder of pictures without subfolders has none.
+    count as right; a folder of pictures without subfolders has none, nor has a table with labels missing.
 
     Example:  kshot diff stamps.kshot new_stamps.kshot more_stamps/
     """
     before, after = sources.task_of(first, base), sources.task_of(second, base)
     if data is None:
         found = differences(before, after)
-    elif _without_labels(Path(data)):
+    elif _without_labels(Path(data), label):
         columns = Columns.asked(input, base=before.learner)
         asked = list(questions(before.learner.encoder, [Path(data)], columns))
         found = differences(before, after, [a.input for a in asked], ids=[a.name for a in asked])
@@ -137,8 +139,14 @@ def diff(
     finish(_flat(found), as_json)
 
 
-def _without_labels(data: Path) -> bool:
-    """A folder of pictures without one subfolder per class, or a single picture."""
+def _without_labels(data: Path, label: str | None) -> bool:
+    """A folder of pictures without one subfolder per class, a single picture, or a table without a full column of labels."""
+    if label is None and data.is_file() and is_table(data):
+        try:
+            Table.read(data).labels()
+        except DataError as cause:
+            say(f"No answer of {data} counts as right: {cause}")
+            return True
     if data.is_dir():
         return not any(entry.is_dir() for entry in data.iterdir())
     return data.is_file() and data.suffix.lower() in SUFFIXES

@@ -13,11 +13,12 @@ from kshot.commandline import recipes, sources
 from kshot.commandline.columns import Columns, InputOption, LabelOption, is_table
 from kshot.commandline.gathered import FromTasksOption, train_on
 from kshot.commandline.golden import check_task, is_task
+from kshot.commandline.judged import judge_task, no_settings
 from kshot.commandline.output import JSON_HELP, SEED_HELP, console, finish, guarded, say, show_table
 from kshot.commandline.prepare import channels_of, task_source
 from kshot.data import Episodes, Pool, Table, inspect
 from kshot.encoders import Encoder, VectorEncoder, identity
-from kshot.errors import SettingError
+from kshot.errors import SettingError, UnsupportedError
 from kshot.evaluation import CrossDomain, cross_domain, write_report
 from kshot.evaluation.baselines import LogisticRegression, logistic_regression, nearest_mean
 from kshot.evaluation.files import SUFFIXES
@@ -172,7 +173,10 @@ def _figures(name: str, report: Any) -> dict[str, Any]:
 
 @guarded
 def evaluate(
-    base: Annotated[str, typer.Argument(help="A base: 'glyphs' or a .kshot file.")],
+    base: Annotated[
+        str,
+        typer.Argument(help="A base: 'glyphs', 'hash:ngram' for texts, or a .kshot file. Or a saved task."),
+    ],
     data: Annotated[list[str], typer.Option(help=sources.DATA_HELP + " Give it several times to compare.")],
     ways: Annotated[int, typer.Option(help="Classes per task.")] = 5,
     shots: Annotated[int, typer.Option(help="Examples per class.")] = 1,
@@ -190,17 +194,28 @@ def evaluate(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Measure a base on many random tasks, with a 95 % interval.
+    """Measure a base on many random tasks, with a 95 % interval; or a saved task on examples that it was not taught.
 
-    Classes that the base was trained on are left out where its card names them.
+    Classes that the base was trained on are left out where its card names them. A saved task is asked every example of
+    DATA; the settings of random tasks are not for it.
 
     Example:  kshot evaluate glyphs --data digits --shots 5 --out report.html
+
+    Example:  kshot evaluate desk.kshot --data test.csv
     """
-    for file in out or []:
-        if file.suffix.lower() not in SUFFIXES:
-            raise SettingError(
-                f"{file} ends in {file.suffix or 'nothing'!r}; a report is {', '.join(SUFFIXES)}"
-            )
+    if is_task(base):
+        given = {
+            "ways": ways,
+            "shots": shots,
+            "queries": queries,
+            "tasks": tasks,
+            "seed": seed,
+            "out": out or None,
+        }
+        no_settings({**given, "baselines": baselines})
+        judge_task(base, data, (input, label), as_json)
+        return
+    _check_reports(out or [])
     learner = sources.base_of(base).to(pick_device(device))
     learners: dict[str, Learner] = {"kshot": learner}
     if baselines:
@@ -212,19 +227,33 @@ def evaluate(
         tested[name if source.pool.name in tested else source.pool.name or name] = source
     with console().status("measuring ..."):
         table = cross_domain(learners, tested, tasks=tasks, seed=seed)
-    show_table(HEAD, [cells(row) for row in table.rows], right=NUMERIC)
-    if len(data) > 1:
-        say("")
-        show_table(table.head, table.cells, right=range(2, len(table.head)))
-    for row in table.rows:
-        if told := sentence(row.report.reliability):
-            say(f"{row.learner} on {row.data}: {told}")
+    _show_measured(table, len(data) > 1)
     for file in out or []:
         say(f"Report: {write_report(table.rows, file, title=f'{base}: {ways}-way {shots}-shot')}")
     finish(_flat(table), as_json)
 
 
+def _check_reports(out: list[Path]) -> None:
+    for file in out:
+        if file.suffix.lower() not in SUFFIXES:
+            raise SettingError(
+                f"{file} ends in {file.suffix or 'nothing'!r}; a report is {', '.join(SUFFIXES)}"
+            )
+
+
+def _show_measured(table: CrossDomain, several: bool) -> None:
+    show_table(HEAD, [cells(row) for row in table.rows], right=NUMERIC)
+    if several:
+        say("")
+        show_table(table.head, table.cells, right=range(2, len(table.head)))
+    for row in table.rows:
+        if told := sentence(row.report.reliability):
+            say(f"{row.learner} on {row.data}: {told}")
+
+
 def _baselines(encoder: Encoder) -> dict[str, Learner]:
+    if encoder.modality == "text":
+        raise UnsupportedError("--baselines are raw pixels or numbers, which texts do not have: leave it out")
     if isinstance(encoder, VectorEncoder):
         raw = identity(encoder.inputs, mean=encoder.mean, std=encoder.std)
         return {"nearest_mean": ProtoNet(raw), "logistic_regression": LogisticRegression(raw)}

