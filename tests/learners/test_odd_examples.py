@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -128,3 +130,46 @@ def test_more_examples_than_a_head_can_solve_for_are_refused(head: str) -> None:
         closed(head, 4).adapt(x, labels)
     with pytest.raises(DataError, match=r"16005 examples"):
         small.add(x, labels)
+
+
+class Column:
+    """What a data frame's column is to us: things are found by its own index, and iterated by place."""
+
+    def __init__(self, values: list[object]) -> None:
+        self.values = values
+        self.index = list(reversed(range(len(values))))  # as after a shuffle
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __iter__(self) -> Iterator[object]:
+        return iter(self.values)
+
+    def __getitem__(self, name: int) -> object:
+        return self.values[self.index.index(name)]
+
+
+def test_a_column_of_labels_is_taken_by_place_not_by_its_index(head: str) -> None:
+    x, labels = rows(6, 4), ["a", "a", "b", "b", "c", "c"]
+    task, shuffled = closed(head, 4).adapt(x, labels), closed(head, 4).adapt(x, Column([*labels]))
+    more = ["a", "b", "c"]
+    for one, other in (
+        (task, shuffled),
+        (task.remove("e1"), shuffled.remove("e1")),
+        (task.add(x[:3] + 1, more), shuffled.add(x[:3] + 1, Column([*more]))),
+    ):
+        assert list(one.targets) == list(other.targets)
+        assert one.leave_one_out().labels == other.leave_one_out().labels
+        assert one.self_estimate() == other.self_estimate()
+
+
+def test_labels_that_lack_or_are_lists_are_told_as_such() -> None:
+    for bad, says in (
+        (float("nan"), "a label is NaN"),
+        (None, "label None is a NoneType"),
+        (["a"], "is a list"),
+    ):
+        with pytest.raises(DataError, match=says):
+            closed("kernel_ridge", 4).adapt(rows(3, 4), ["a", "b", bad])
+    with pytest.raises(DataError, match="is a list"):
+        closed("kernel_ridge", 4).adapt(rows(2, 4), [["a"], ["a", "b"]])

@@ -358,3 +358,8 @@ def test_projecting_encodes_nothing_again(tmp_path: Path, monkeypatch: pytest.Mo
 def test_only_text_models_are_tuned(learner: kshot.Learner) -> None:
     with pytest.raises(UnsupportedError, match="HashedNgrams"):
         tune(learner.adapt(X, Y))
+
+
+def test_one_text_may_come_with_one_label() -> None:
+    task = kshot.text.classifier("hash:ngram").adapt(["my card", "the rate"], ["card", "rate"])
+    assert list(task.add("what is for lunch", "food").targets) == ["card", "rate", "food"]

@@ -247,6 +247,9 @@ class Learner(nn.Module, ABC):
     def unpacked(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
         """Inputs and one target for each, out of what `adapt` or `add` was given; override it to take other forms.
 
+        Targets are found by place. A column of a data frame is found by its own index, in another order after a split
+        or a shuffle, so it becomes a list. One text may come with one label.
+
         Raises:
             DataError: no targets.
         """
@@ -254,7 +257,12 @@ class Learner(nn.Module, ABC):
             return inputs.inputs, inputs.targets
         if targets is None:
             raise DataError("no targets were given; adapt(inputs, targets) needs one label per input")
-        return inputs, targets
+        if isinstance(inputs, str) and isinstance(targets, str):
+            return [inputs], [targets]
+        plain = (
+            isinstance(targets, str | bytes | Tensor | list | tuple) or type(targets).__module__ == "numpy"
+        )
+        return inputs, targets if plain else list(targets)
 
     def adapt(
         self,
@@ -333,4 +341,9 @@ def _real(targets: Any) -> bool:
     kind = getattr(getattr(targets, "dtype", None), "kind", None)
     if kind is not None:
         return bool(kind == "f")
-    return any(isinstance(t, float) or (isinstance(t, list | tuple) and bool(t)) for t in targets)
+    if any(isinstance(t, str) for t in targets):
+        return False  # labels, of which a data frame's missing ones are NaN
+    return any(
+        isinstance(t, float) or (isinstance(t, list | tuple) and bool(t) and not isinstance(t[0], str))
+        for t in targets
+    )
