@@ -100,3 +100,10 @@ def test_frozen_parts_stay_frozen_after_adapting() -> None:
     task.predict(torch.rand(3, 1, 8, 8))
     assert torch.equal(before, learner.encoder.layers[1][1].running_mean)
     assert learner.encoder.training
+
+
+def test_a_task_is_shown_in_a_line_without_its_examples() -> None:
+    task = ClosedForm(kshot.encoders.identity(2)).adapt(torch.eye(2), ["left", "right"], ids=["secret", "e1"])
+    assert repr(task) == "Adapted(2 classes, 2 examples, closed_form on identity)"
+    numbers = ClosedForm(kshot.encoders.identity(2)).adapt(torch.eye(2), [0.5, 1.5])
+    assert repr(numbers) == "Adapted(numbers, 2 examples, closed_form on identity)"

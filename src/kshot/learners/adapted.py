@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kshot.learners.located_evidence import Without
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adapted(Predictor):
     """A task that was learned. Make one with `learner.adapt`.
 

@@ -23,7 +23,7 @@ from kshot.tasks import Examples
 from kshot.tasks.spaces import Classes, OutputSpace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predictor:
     """Answers for new inputs, by a base and examples; a value.
 
@@ -83,6 +83,12 @@ class Predictor:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        """What it is in a line; examples may be many, large or private, so none is shown."""
+        answers: tuple[Any, ...] = getattr(self.space, "labels", ())
+        told = f"{len(answers)} classes" if answers else self.space.kind
+        return f"{type(self).__name__}({told}, {len(self)} examples, {self.learner.kind} on {self.learner.encoder.kind})"
 
     def predict(self, inputs: Any, *, refused: float | None = None) -> Any:
         """Answers for new inputs, as the space's prediction (for classes: labels, probabilities, unknown).
