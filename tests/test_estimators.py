@@ -236,3 +236,12 @@ def test_importing_kshot_leaves_scikit_learn_alone() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert not hasattr(kshot, "FewShotCleric")
+
+
+def test_texts_by_the_name_of_an_encoder() -> None:
+    texts, labels = ["my card", "lost card", "a rate", "which rate"] * 2, ["card", "card", "rate", "rate"] * 2
+    assert cross_val_score(FewShotClassifier("hash:ngram"), texts, labels, cv=2).tolist() == [1.0, 1.0]
+    with pytest.raises(
+        DataError, match=r"X holds texts, for example 'my card'.*FewShotClassifier\('hash:ngram'\)"
+    ):
+        FewShotClassifier().fit(texts, labels)

@@ -6,6 +6,7 @@ They work wherever scikit-learn's own do: Pipeline, GridSearchCV, cross_val_scor
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from kshot import text
 from kshot.bundles import load_learned
 from kshot.encoders import VectorEncoder
 from kshot.errors import DataError, SettingError
@@ -42,6 +44,8 @@ class _FewShot(BaseEstimator):  # type: ignore[misc]
             raise SettingError(
                 f"learner is a {type(self.learner).__name__}; give a kshot learner, the name or path of a base, or None"
             )
+        if not Path(self.learner).exists() and text.is_spec(self.learner):
+            return text.classifier(self.learner)
         found = load_learned(self.learner)
         if not isinstance(found, Learner):
             raise SettingError(f"{self.learner} is an adapted task; give a base that learns tasks")
@@ -64,6 +68,11 @@ class _FewShot(BaseEstimator):  # type: ignore[misc]
 
     def _checked(self, X: Any, y: Any) -> tuple[Any, Any]:
         """Rows and targets by scikit-learn's rules; other inputs than rows go to the learner's encoder as they are."""
+        if self.learner is None and _are_texts(X):
+            raise DataError(
+                f"X holds texts, for example {str(next(iter(X)))[:40]!r}, and learner is None, which is for rows of numbers: give "
+                "an encoder of texts, FewShotClassifier('hash:ngram')"
+            )
         if _takes_rows(self._base()):
             rules = {"dtype": np.float64, "ensure_min_samples": _LEAST, "order": "C"}
             checked: tuple[Any, Any] = validate_data(self, X, y, multi_output=self._several, **rules)
@@ -91,12 +100,17 @@ class _FewShot(BaseEstimator):  # type: ignore[misc]
         return found
 
 
+def _are_texts(X: Any) -> bool:
+    """Is it a list of str, or a column of them?"""
+    return getattr(X, "ndim", 1) == 1 and hasattr(X, "__iter__") and isinstance(next(iter(X), None), str)
+
+
 class FewShotClassifier(ClassifierMixin, _FewShot):  # type: ignore[misc]
     """A classifier for few examples, by scikit-learn's rules.
 
     Args:
         learner: what learns; a kshot learner (never changed), or the name or path of a base, for example "glyphs" for
-            pictures. None: for rows, a kernel ridge around the class means, whose columns' scale and whose scalars
+            pictures, or an encoder of texts, for example "hash:ngram". None: for rows, a kernel ridge around the class means, whose columns' scale and whose scalars
             are chosen by exact leave-one-out at `fit`; at one example a class by rules that need no estimate.
         scaling: for learner None: "auto", "shared", "half", "each", "unit" or "half_unit"; see
             `kshot.encoders.ScaledRows`.
@@ -113,6 +127,9 @@ class FewShotClassifier(ClassifierMixin, _FewShot):  # type: ignore[misc]
     >>> model = FewShotClassifier().fit(x, ["up", "up", "right", "right"])
     >>> model.predict([[0.2, 0.8]]).tolist()
     ['up']
+    >>> desk = FewShotClassifier("hash:ngram").fit(["where is my card", "what is the rate"], ["card", "rate"])
+    >>> desk.predict(["my card is late"]).tolist()
+    ['card']
     """
 
     def fit(self, X: Any, y: Any) -> Self:
