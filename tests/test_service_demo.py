@@ -56,9 +56,11 @@ def test_a_script_teaches_asks_explains_and_forgets(tmp_path: Path, monkeypatch:
 def test_piped_lines_are_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KSHOT_DATA", raising=False)
     words = ["demo", "service", "--encoder", "hash:ngram", "--json"]
-    result = CliRunner().invoke(app, words, input="When are you open?\n/quit\n")
+    result = CliRunner().invoke(app, words, input="When are you open?\n/tech x: y\n/teach : y\n/quit\n")
     assert result.exit_code == 0, result.output
     assert "opening_hours" in result.stdout
+    assert "/tech is no command" in result.stdout
+    assert "/teach ': y' has no name" in result.stdout
     figures = json.loads(result.stdout.strip().splitlines()[-1])
     assert figures["answered"] + figures["passed_on"] == 1
     wrong = CliRunner().invoke(app, ["demo", "weather"])

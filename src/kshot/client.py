@@ -245,7 +245,8 @@ class Model:
         return f"Model({self.id!r}, version={self.version}, classes={self.classes})"
 
     def predict(self, inputs: Sequence[Any], *, version: int | None = None) -> list[Answer]:
-        """One answer per input, by the newest version or another."""
+        """One answer per input, by the newest version or another; a str is one input."""
+        inputs = [inputs] if isinstance(inputs, str | bytes) else inputs
         path = self._path if version is None else f"{self._path}/versions/{version}"
         told = self._client.ask("POST", f"{path}/predict", {"inputs": [sendable(x) for x in inputs]})
         return list(told["predictions"])

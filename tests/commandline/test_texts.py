@@ -49,6 +49,15 @@ def desk(table: Path, tmp_path: Path) -> Path:
     return path
 
 
+def test_show_says_what_reads_the_texts(desk: Path) -> None:
+    found = figures(call("show", desk, "--json"))
+    assert (found["base"], found["encoder"], found["encoder_settings_dim"]) == (
+        "inside this file",
+        "hash_ngram",
+        8192,
+    )
+
+
 def test_answers_stand_beside_what_was_asked(desk: Path, tmp_path: Path) -> None:
     asked = tmp_path / "inbox.csv"
     asked.write_text('Message\n"my card; where, ""is"" it"\n')

@@ -142,3 +142,8 @@ def test_a_new_route_embeds_its_own_sentences_alone(gate: Router, monkeypatch: p
     grown = gate.add("hire", ["Do you rent out skis?", "ski hire"])
     assert sum(seen) == 2
     assert len(grown) == len(gate) + 1
+
+
+def test_one_sentence_may_stand_alone() -> None:
+    gate = kshot.text.router([Route("weather", "will it rain?"), Route("music", "play a song")])  # type: ignore[arg-type]
+    assert gate.task.inputs == ["will it rain?", "play a song"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 import threading
 import time
 import urllib.request
@@ -98,6 +99,7 @@ def serve(
             raise SettingError(
                 f"host is {host!r} and there are no keys; make one first: kshot keys create TENANT, or stay on 127.0.0.1"
             )
+        _free(host, port)
         import torch
 
         from kshot.serving.http import create_app, server
@@ -113,6 +115,20 @@ def serve(
         server.serve(app, host, port)
     finally:
         service.close()
+
+
+def _free(host: str, port: int) -> None:
+    """Raise SettingError where nobody can listen at the address, before it is said that somebody does."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(found[0], found[1]) as door:
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            door.bind(found[4])
+    except (OSError, OverflowError) as cause:
+        raise SettingError(
+            f"{host}:{port} cannot be listened at ({getattr(cause, 'strerror', None) or cause}); stop what listens there, or "
+            f"choose another --port, for example {port + 1 if 0 < port < 65535 else 8000}"
+        ) from None
 
 
 def open_soon(address: str, patience: float = 30.0) -> threading.Thread:

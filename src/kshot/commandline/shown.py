@@ -70,6 +70,8 @@ def _task(manifest: dict[str, Any]) -> dict[str, Any]:
     located = manifest["space"]["kind"] in ("boxes", "spans")
     each = [[piece[-1] for piece in t] if located else [t] for t in manifest["targets"]]
     counts = Counter(str(label) for labels in each for label in labels if label is not None)
+    base = manifest["base"]
+    inside = base.get("record")
     return {
         "answers_with": manifest["space"]["kind"],
         "classes": [f"{name} ({count})" for name, count in sorted(counts.items())],
@@ -77,7 +79,12 @@ def _task(manifest: dict[str, Any]) -> dict[str, Any]:
         "names": list(manifest["ids"]),
         "kept_aside": list(manifest.get("removed", {}).get("ids", [])),
         "takes": manifest["modality"],
-        "base": manifest["base"]["name"] or "unnamed",
-        "base_fingerprint": manifest["base"]["fingerprint"],
-        "base_inside": "record" in manifest["base"],
+        "base": base["name"] or ("inside this file" if inside else "unnamed"),
+        "base_fingerprint": base["fingerprint"],
+        "base_inside": inside is not None,
+        **(
+            {"encoder": inside["encoder"]["kind"], "encoder_settings": inside["encoder"]["config"]}
+            if inside
+            else {}
+        ),
     }

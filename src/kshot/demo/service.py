@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -69,6 +70,8 @@ class Desk:
             elif word == "/table":
                 self.console.print(self.table)
             elif word.startswith("/"):
+                if word != "/help":
+                    self.console.print(f"[red]{escape(word)} is no command.[/red]")
                 self.console.print(escape(HELP))
             elif line.strip():
                 self.answer(line.strip())
@@ -99,8 +102,10 @@ class Desk:
         """A new intent, live."""
         name, colon, texts = rest.partition(":")
         sentences = [text.strip() for text in texts.split("|") if text.strip()]
-        if not colon or not sentences:
-            raise DataError(f"/teach {rest!r} has no sentences; write /teach NAME: sentence | sentence")
+        if not colon or not sentences or not name.strip():
+            raise DataError(
+                f"/teach {rest!r} has no {'sentences' if name.strip() else 'name'}; write /teach NAME: sentence | sentence"
+            )
         started = time.perf_counter()
         self.router = self.router.add(name.strip(), sentences)
         self.taught_ms = 1000 * (time.perf_counter() - started)
@@ -160,7 +165,7 @@ def _served(
     """Learn, tell the figures, talk."""
     started = time.monotonic()
     console.print(
-        f"{found.name}: {len(found.intents)} intents, {SHOTS} sentences each; encoder {made.kind}. No network is used."
+        f"{found.name}: {len(found.intents)} intents, {SHOTS} sentences each; encoder {_called(made)}. No network is used."
     )
     made.encode([text for text, _ in found.taught])  # into the cache
     begun = time.perf_counter()
@@ -176,6 +181,11 @@ def _served(
         if not desk.hear(line):
             break
     return _figures(found, rows, shares, desk, time.monotonic() - started)
+
+
+def _called(made: TextEncoder) -> str:
+    """What reads texts, as --encoder names it where it can be named."""
+    return str(made.config().get("source", made.kind))
 
 
 def _encoder(spec: str | None) -> TextEncoder:
@@ -202,6 +212,8 @@ def _lines(console: Console, script: Path | None) -> Iterable[str]:
 
 def _typed(console: Console) -> Iterator[str]:
     console.print(escape(HELP))
+    with suppress(ImportError):
+        import readline  # noqa: F401  the arrow keys change a line and bring back earlier ones
     while True:
         try:
             yield console.input("> ")

@@ -79,7 +79,10 @@ def checked_entries(given: Iterable[Any], taken: Sequence[str] = ()) -> tuple[En
     'a0'
     """
     if isinstance(given, Entry | str | Mapping):
-        raise DataError(f"entries are a {type(given).__name__}; give a list of entries")
+        raise DataError(
+            f"entries are a {type(given).__name__}; give a list of entries"
+            + (", of {question: answer} list(d.items())" if isinstance(given, Mapping) else "")
+        )
     read = [_entry(item, place) for place, item in enumerate(given)]
     if not read:
         raise DataError(

@@ -34,7 +34,8 @@ class Route:
     """Where messages may go.
 
     Attributes:
-        name: of the route. sentences: examples of its messages. action: what it stands for: a tool's name, an answer.
+        name: of the route. sentences: examples of its messages; one str is one. action: what it stands for: a tool's
+            name, an answer.
     """
 
     name: str
@@ -222,9 +223,10 @@ def router(
     names = [_name(route.name) for route in given]
     if len(set(names)) != len(names) or len(names) < 2:
         raise DataError(f"routes are named {names[:12]}; give at least two, each with a name of its own")
-    texts = [text for route in given for text in read_texts(list(route.sentences))]
-    labels = [route.name for route in given for _ in route.sentences]
-    ids = [f"{route.name}-{n}" for route in given for n in range(len(route.sentences))]
+    sentences = [read_texts(route.sentences) for route in given]
+    texts = [text for own in sentences for text in own]
+    labels = [route.name for route, own in zip(given, sentences, strict=True) for _ in own]
+    ids = [f"{route.name}-{n}" for route, own in zip(given, sentences, strict=True) for n in range(len(own))]
     actions = MappingProxyType({route.name: route.action for route in given if route.action})
     return Router(base.adapt(texts, labels, ids=ids), actions, checked_share("refused", refused))
 

@@ -87,6 +87,9 @@ def test_images_are_sent_as_they_come(client: Client, tmp_path: Path) -> None:
     white.save(tmp_path / "white.png")
     model = client.teach("pixels", [(tmp_path / "white.png", "white"), (black, "black")])
     assert model.predict([white, (tmp_path / "white.png").read_bytes()])[1]["label"] == "white"
+    assert [a["label"] for a in model.predict((tmp_path / "white.png").read_bytes())] == [
+        "white"
+    ]  # one, not its bytes
 
 
 class Moody(http.server.BaseHTTPRequestHandler):

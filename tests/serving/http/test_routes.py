@@ -67,6 +67,19 @@ def png(width: int = 4, height: int = 4, kind: str = "PNG") -> str:
 # refusals
 
 
+def test_a_body_without_its_kind_is_told_which_header_lacks(client: TestClient) -> None:
+    """As curl sends it with -d alone."""
+    body = json.dumps(TEACH).encode()
+    for kind in ({}, {"content-type": "application/x-www-form-urlencoded"}):
+        answer = client.post("/v1/models", content=body, headers=kind)
+        assert answer.status_code == 422
+        assert "send JSON with the header Content-Type: application/json" in answer.json()["detail"]
+    sent = client.post(
+        "/v1/models", content=b"[]", headers={"content-type": "application/json; charset=utf-8"}
+    )
+    assert "Content-Type" not in sent.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("verb", "path", "sent", "status", "field"),
     [

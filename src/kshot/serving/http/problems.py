@@ -85,9 +85,15 @@ async def _malformed(request: Request, error: Exception) -> Response:
         return problem(NotFound(f"nothing is at {_shown(request.url.path)!r}"), request.scope)
     place = ".".join(str(part) for part in first["loc"])
     told = f"{place}: {first['msg']}"
+    if first["loc"] == ("body",) and first["type"] != "missing" and "json" not in _kind(request):
+        told = f"the body came as {_kind(request) or 'no kind'!r}; send JSON with the header Content-Type: application/json"
     if first["type"] == "json_invalid":
         told = f"the body is no JSON ({first['ctx']['error']} at character {first['loc'][-1]})"
     return problem(UserError(told), request.scope, 422, place)
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def _framework(request: Request, error: Exception) -> Response:
