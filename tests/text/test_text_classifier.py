@@ -363,3 +363,16 @@ def test_only_text_models_are_tuned(learner: kshot.Learner) -> None:
 def test_one_text_may_come_with_one_label() -> None:
     task = kshot.text.classifier("hash:ngram").adapt(["my card", "the rate"], ["card", "rate"])
     assert list(task.add("what is for lunch", "food").targets) == ["card", "rate", "food"]
+
+
+def test_a_whole_table_is_no_list_of_texts() -> None:
+    class Table:  # as a data frame is to us
+        columns = ("text", "label")
+
+        def __len__(self) -> int:
+            return 2
+
+    with pytest.raises(
+        DataError, match=r"a Table with columns \['text', 'label'\]; give the one that holds the texts"
+    ):
+        kshot.text.classifier("hash:ngram").adapt(Table(), ["card", "rate"])

@@ -111,6 +111,11 @@ def read_texts(inputs: Any) -> list[str]:
         raise DataError(
             f"texts are a {type(inputs).__name__}; give a list of str, for example ['where is my card?']"
         )
+    if hasattr(inputs, "columns"):
+        raise DataError(
+            f"texts are a {type(inputs).__name__} with columns {list(inputs.columns)[:10]}; give the one that holds the "
+            "texts, for example table['text']"
+        )
     return [_text(item, place) for place, item in enumerate(_items(inputs))]
 
 
