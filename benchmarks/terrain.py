@@ -24,7 +24,7 @@ import torch
 import kshot
 from benchmarks.rows import append
 from kshot.control import TerrainCosts, TerrainEncoder, Terrains, search, terrain_planner
-from kshot.control.terrain import BESIDE
+from kshot.control.walks import BESIDE
 from kshot.evaluation import Interval
 from kshot.seeds import generator
 

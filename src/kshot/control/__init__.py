@@ -11,12 +11,13 @@ from kshot.control.controller import Belief, Controller
 from kshot.control.cost_to_go import CostPrediction, CostToGo
 from kshot.control.demonstrations import Demonstrations
 from kshot.control.dynamics import Dynamics
-from kshot.control.families import KINDS, Family, PlanningTasks, draw_family, planning_dataset
+from kshot.control.families import Family, PlanningTasks, draw_family, planning_dataset
 from kshot.control.gittins import gittins
 from kshot.control.gradient_policy import GradientPolicy, gradient_policy
 from kshot.control.grids import Grid
 from kshot.control.guidance import Guidance
 from kshot.control.living import Handover, Lived, Shaking, live
+from kshot.control.map_kinds import KINDS
 from kshot.control.maps import MapEncoder
 from kshot.control.motors import MotorDynamics
 from kshot.control.mpc import MPC
@@ -33,10 +34,11 @@ from kshot.control.recurrent import RecurrentPolicy, recurrent_policy
 from kshot.control.robots import Life, Robots, RobotTask, robot_env
 from kshot.control.search import Route, search
 from kshot.control.seeking import Seeking, best_seeking
-from kshot.control.terrain import TerrainEncoder, WalkPrediction, Walks, walk
+from kshot.control.terrain import TerrainEncoder
 from kshot.control.terrain_costs import TerrainCosts, TerrainPlanner, terrain_planner
 from kshot.control.terrain_tasks import Terrains
 from kshot.control.transitions import Transitions
+from kshot.control.walks import WalkPrediction, Walks, walk
 from kshot.control.worlds import Step, World, WorldTask, gymnasium_env
 
 register_encoder(MapEncoder)

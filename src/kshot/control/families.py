@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from kshot.control.cost_to_go import UNKNOWN, CostToGo
 from kshot.control.grids import Grid
+from kshot.control.map_kinds import KINDS, below
 from kshot.control.maps import goal_of, planes
 from kshot.errors import DataError, SettingError, TaskError
 from kshot.tasks import Examples, Task
@@ -118,122 +118,9 @@ def draw_family(kind: str, count: int, generator: torch.Generator, size: int = 3
 def _solved(grid: Grid, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """A map with a goal drawn among the free cells, and its field."""
     places = np.flatnonzero(grid.free)
-    goal = divmod(int(places[_below(len(places), generator)]), grid.shape[1])
+    goal = divmod(int(places[below(len(places), generator)]), grid.shape[1])
     field = torch.as_tensor(grid.cost_to_go(goal), dtype=torch.float32)
     return planes(grid, goal), torch.where(torch.isfinite(field), field, torch.full_like(field, UNKNOWN))
-
-
-def _below(high: int, generator: torch.Generator, low: int = 0) -> int:
-    return int(torch.randint(low, max(high, low + 1), (), generator=generator))
-
-
-def _forest(size: int, rng: torch.Generator) -> np.ndarray:
-    """Round obstacles of any size, everywhere."""
-    free = np.ones((size, size), dtype=bool)
-    rows, columns = np.indices(free.shape)
-    for _ in range(_below(size // 2, rng, size // 4)):
-        row, column, radius = _below(size, rng), _below(size, rng), _below(size // 8, rng, 1)
-        free[(rows - row) ** 2 + (columns - column) ** 2 <= radius**2] = False
-    return free
-
-
-def _gaps(size: int, rng: torch.Generator) -> np.ndarray:
-    """Thick walls from side to side, each with one gap."""
-    free, column = np.ones((size, size), dtype=bool), 0
-    while True:
-        column += _below(size // 3, rng, size // 8)
-        thick = _below(size // 8, rng, 1)
-        if column + thick >= size - 1:
-            break
-        free[:, column : column + thick] = False
-        wide = _below(4, rng, 1)
-        start = _below(size - wide, rng)
-        free[start : start + wide, column : column + thick] = True
-        column += thick
-    return _turned(free, rng)
-
-
-def _traps(size: int, rng: torch.Generator) -> np.ndarray:
-    """One or two cups, each open on one side."""
-    free = np.ones((size, size), dtype=bool)
-    for _ in range(_below(3, rng, 1)):
-        high, wide = (_below(size // 2, rng, size // 5) for _ in range(2))
-        row, column = _below(size - high, rng), _below(size - wide, rng)
-        cup = free[row : row + high, column : column + wide]
-        cup[[0, -1]] = False
-        cup[:, -1] = False
-        free = _turned(free, rng)
-    return free
-
-
-def _rooms(size: int, rng: torch.Generator) -> np.ndarray:
-    """Rooms in rows and columns; each wall between two has a door, most of them open."""
-    free = np.ones((size, size), dtype=bool)
-    rows, columns = (_cuts(size, rng) for _ in range(2))
-    free[rows], free[:, columns] = False, False
-    for line, others in ((rows, columns), (columns, rows)):
-        for cut in line:
-            edges = [-1, *others, size]
-            for start, end in itertools.pairwise(edges):
-                door = _below(end, rng, start + 1)
-                if _below(10, rng) < 8:
-                    (free if line is rows else free.T)[cut, door] = True
-    return free
-
-
-def _cuts(size: int, rng: torch.Generator) -> list[int]:
-    cuts: list[int] = []
-    place = 0
-    while True:
-        place += _below(size // 3, rng, size // 6)
-        if place >= size - 2:
-            return cuts
-        cuts.append(place)
-        place += 1
-
-
-def _maze(size: int, rng: torch.Generator) -> np.ndarray:
-    """Corridors two cells wide: a random tree over blocks of three cells, and a few more openings."""
-    blocks = size // 3
-    free = np.zeros((size, size), dtype=bool)
-    seen, stack = {(0, 0)}, [(0, 0)]
-    free[:2, :2] = True
-    while stack:
-        row, column = stack[-1]
-        ways = [(row + a, column + b) for a, b in ((0, 1), (1, 0), (0, -1), (-1, 0))]
-        ways = [w for w in ways if w not in seen and min(w) >= 0 and max(w) < blocks]
-        if not ways:
-            stack.pop()
-            continue
-        way = ways[_below(len(ways), rng)]
-        _dig(free, (row, column), way)
-        seen.add(way)
-        stack.append(way)
-    for _ in range(blocks):
-        row, column = _below(blocks - 1, rng), _below(blocks - 1, rng)
-        _dig(free, (row, column), (row + 1, column) if _below(2, rng) else (row, column + 1))
-    return free
-
-
-def _dig(free: np.ndarray, one: tuple[int, int], other: tuple[int, int]) -> None:
-    low, high = (
-        (3 * min(one[0], other[0]), 3 * min(one[1], other[1])),
-        (
-            3 * max(one[0], other[0]) + 2,
-            3 * max(one[1], other[1]) + 2,
-        ),
-    )
-    free[low[0] : high[0], low[1] : high[1]] = True
-
-
-def _turned(free: np.ndarray, rng: torch.Generator) -> np.ndarray:
-    return np.ascontiguousarray(np.rot90(free, _below(4, rng)))
-
-
-KINDS: dict[str, Callable[[int, torch.Generator], np.ndarray]] = {
-    "forest": _forest, "gaps": _gaps, "traps": _traps, "rooms": _rooms, "maze": _maze,
-}  # fmt: skip
-"""Families that kshot draws."""
 
 
 @dataclass(frozen=True)
@@ -269,7 +156,7 @@ class PlanningTasks:
             )
 
     def sample(self, generator: torch.Generator) -> Task:
-        family = self.families[_below(len(self.families), generator)]
+        family = self.families[below(len(self.families), generator)]
         places = torch.randperm(len(family), generator=generator)[: self.shots + self.queries]
         maps, fields = family.maps[places], family.fields[places]
         if self.turned:
@@ -287,7 +174,7 @@ class PlanningTasks:
         """One of the eight symmetries of a square, of four where the map is no square."""
         whole = torch.cat([raw, field[None]])
         square = whole.shape[1] == whole.shape[2]
-        quarters = _below(4, generator) if square else 2 * _below(2, generator)
+        quarters = below(4, generator) if square else 2 * below(2, generator)
         whole = torch.rot90(whole, quarters, (1, 2))
-        whole = whole.flip(2) if _below(2, generator) else whole
+        whole = whole.flip(2) if below(2, generator) else whole
         return whole[:2], whole[2]

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from kshot.control.grids import Grid
 from kshot.control.search import Route, search
-from kshot.control.terrain import TerrainEncoder, Walks, ground, near, steps_taken
+from kshot.control.terrain import TerrainEncoder, ground
+from kshot.control.walks import Walks, near, steps_taken
 from kshot.errors import DataError, UnsupportedError
 from kshot.learners import Adapted, Learner
 from kshot.tasks import Examples

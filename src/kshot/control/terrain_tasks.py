@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from kshot.control.grids import Cell, Grid
 from kshot.control.search import search
-from kshot.control.terrain import TerrainEncoder, Walks, walk
+from kshot.control.terrain import TerrainEncoder
+from kshot.control.walks import Walks, walk
 from kshot.encoders.sizes import whole
 from kshot.errors import SettingError
 from kshot.tasks import Examples, Task
