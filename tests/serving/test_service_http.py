@@ -62,11 +62,15 @@ def test_add_remove_forget(service: Service) -> None:
     assert service.predict("a", model, [[5, 5]], version=2)["predictions"][0]["label"] == "y"
 
 
+@pytest.mark.parametrize("sheet", [True, False], ids=["read off its sheet", "solved again"])
 def test_what_is_forgotten_while_a_task_is_made_is_never_answered_from(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch, sheet: bool
 ) -> None:
     model = service.teach("a", "rows", [*TWO, *MORE])["id"]
-    made = service.tasks.of
+    owner, name = (service.store, "on_sheet") if sheet else (service.tasks, "of")
+    made = getattr(owner, name)
+    if not sheet:
+        service.store.drop_features()
 
     def slow(*arguments: Any, **more: Any) -> Any:
         monkeypatch.undo()
@@ -74,8 +78,9 @@ def test_what_is_forgotten_while_a_task_is_made_is_never_answered_from(
         service.forget("a", model, ["e2"])
         return found
 
-    monkeypatch.setattr(service.tasks, "of", slow)
+    monkeypatch.setattr(owner, name, slow)
     service.predict("a", model, [[5, 5]])
+    assert getattr(owner, name) == made  # so it was called
     assert service.predict("a", model, [[5, 5]])["predictions"][0]["label"] == "y"
 
 

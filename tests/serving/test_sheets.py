@@ -212,6 +212,23 @@ def test_a_sheet_of_an_older_layout_is_made_again(service: Service, monkeypatch:
     assert service.store.on_sheet("a", model) is not None
 
 
+def test_prototypes_are_kept_however_few_features_there_are(tmp_path: Path) -> None:
+    """They are small, and what a cold answer would compute again: most of what it takes with a small network."""
+    rows = torch.randn(12, 64, generator=torch.Generator().manual_seed(0)).half().float()
+    service = Service(Store.at(tmp_path), {"rows": kshot.learners.ProtoNet(kshot.encoders.identity(64))})
+    model = service.teach(
+        "a", "rows", [{"input": x.tolist(), "label": f"c{k % 3}"} for k, x in enumerate(rows)]
+    )["id"]
+    told = service.predict("a", model, rows.tolist())
+    service.tasks.drop("a", model)
+    assert service.predict("a", model, rows.tolist()) == told
+    [(kept, _)] = service.tasks._cache.values()
+    assert isinstance(kept, Answerer)
+    fresh = service.tasks.of("a", service.store.version("a", model)).predict(rows)
+    assert told["predictions"] == fresh.to_json()
+    service.close()
+
+
 def test_where_memory_is_full_a_task_that_is_asked_once_drives_none_out(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kshot.heads.head import Head, State, class_means, distances_to, squared_distances
+from kshot.heads.head import Arrays, Head, State, class_means, distances_to, squared_distances
 from kshot.heads.without_each import WithoutEach, put_own_class, shared
 
 
@@ -39,6 +40,13 @@ class PrototypeHead(Head):
     def respond(self, state: State, features: Tensor) -> Tensor:
         scale = self.log_scale.exp() / features.shape[1]
         return -scale * squared_distances(features, state["prototypes"])
+
+    def kept(self, state: State, targets: Tensor) -> Arrays:
+        means = state["prototypes"]
+        return {"prototypes": means.detach().numpy(force=True)} if means.dtype == torch.float32 else {}
+
+    def grown(self, kept: Arrays, features: np.ndarray) -> State:
+        return {"prototypes": torch.tensor(kept["prototypes"], device=self.log_scale.device)}
 
     def without_each(self, features: Tensor, targets: Tensor, size: int) -> WithoutEach:
         return PrototypeWithoutEach(features, targets, size, self.log_scale.exp() / features.shape[1])

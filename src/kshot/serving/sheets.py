@@ -13,7 +13,7 @@ import numpy as np
 
 from kshot.serving.packing import numbers_to_text, text_to_numbers
 
-_MARK = b"kst3"
+_MARK = b"kst4"
 _NO_GAUGE = (math.nan,) * 4
 _FLOAT = np.dtype(np.float32)
 _HEAD = struct.Struct("<4sHIdddd")

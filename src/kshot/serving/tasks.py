@@ -44,6 +44,8 @@ _TOGETHER = 16
 """Models that are looked up by one statement."""
 _SHORT = 512
 """Characters of a space up to which it is remembered."""
+_SMALL = 2048
+"""Bytes of what adapting computed up to which it is kept, however few features there are."""
 _EACH = 4096  # what a task weighs beside its tensors
 
 
@@ -202,7 +204,7 @@ class Tasks:
         task = self.of(tenant, stored)
         if stored.kept is None and version is None and (kept := kept_of(task)) is not None:
             self._sheet_later(tenant, stored, kept)
-        # what was kept of a state is an eighth of the features at most, and they are the same tensor there
+        # what was kept of a state is an eighth of the features at most, or very small, and they are the same tensor there
         other = size_of(task.state) if stored.kept is None else 0
         self._keep((tenant, model, number, stored.slot), task, size_of(task.embedded) * 9 // 8 + other)
         return task, number
@@ -402,7 +404,7 @@ def kept_of(task: Adapted) -> Kept | None:
         return None
     with torch.no_grad():
         solved = learner.kept(task.state, Examples(embedded, like(embedded, task.space.encode(task.targets))))
-    small = 8 * sum(array.nbytes for array in solved.values()) <= embedded.numel() * 2
+    small = sum(array.nbytes for array in solved.values()) <= max(embedded.numel() * 2 // 8, _SMALL)
     fits = all(array.dtype == np.float32 for array in solved.values())
     gauge = task.gauge
     return Kept(solved if small and fits else {}, None if gauge is None else gauge.numbers)
