@@ -190,6 +190,8 @@ def speed() -> None:
     _milliseconds("the first answer after it, hashed n-grams", _first_answers(hashed, new))
     single = [timed(lambda t=t: hashed.predict([t]))[1] for t in texts[:200]]
     _milliseconds("one message end to end, hashed n-grams, batch 1", single)
+    many = [timed(lambda s=s: hashed.predict(texts[s : s + 64]))[1] / 64 for s in range(0, 640, 64)]
+    _milliseconds("one message end to end, hashed n-grams, batch 64", many)
 
 
 def _first_answers(task: kshot.Adapted, new: list[str]) -> list[float]:
