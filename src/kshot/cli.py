@@ -50,7 +50,7 @@ def demo(
         str,
         typer.Argument(
             help="pictures; service: a service desk that you can talk to; detect: things found in pictures; entities: "
-            "what is marked in texts; maze: planning a way; bandit: exploring; robot: the floor changes in mid-run."
+            "what is marked in texts; maze: planning a way; bandit: exploring; robot: joints break in mid-run."
         ),
     ] = "pictures",
     data: Annotated[

@@ -39,6 +39,7 @@ def test_bases_say_what_they_take(service: Service) -> None:
         rows, glyphs = client.get("/v1/bases").json()["bases"]
     assert (rows["modality"], rows["row"], rows["calibrated"]) == ("vector", {"inputs": 2}, False)
     assert (glyphs["modality"], glyphs["calibrated"]) == ("image", True)
+    assert glyphs["exports"] == ["kshot", "onnx"]
     assert glyphs["image"] == {"size": 28, "channels": 1, "ink": "bright"}
 
 

@@ -132,6 +132,7 @@ def test_from_load_to_a_right_answer(page: Any, site: Site) -> None:
     verdict(page, "zigzag")
     assert page.locator("#quality .figure").all_inner_texts() == ["5 of 5", "5 of 5"]
     assert page.locator("#try .why img").count() == 3
+    assert page.get_by_role("button", name="Download .onnx").is_visible()
 
     model = page.url.split("#")[1]
     shown = site.service.show("local", model)
@@ -183,6 +184,8 @@ def test_texts_and_labels_that_try_to_be_markup(page: Any) -> None:
     examples(page, len(RATE) + 1)
     page.locator("#try textarea").fill("my bank card never arrived")
     verdict(page, EVIL)
+    assert page.get_by_role("button", name="Download .kshot").is_visible()
+    assert not page.get_by_role("button", name="Download .onnx").is_visible()  # n-grams have no graph
     page.reload()
     page.get_by_text("<script>alert(2)</script>").wait_for()
     assert page.locator("main img[src='x'], main script, main b:has-text('bold')").count() == 0

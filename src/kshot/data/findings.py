@@ -94,8 +94,9 @@ class Findings:
         return lines
 
     def _settings(self) -> list[str]:
-        lines = [
-            f"{v.ways}-way {v.shots}-shot, {v.queries} queries: "
+        lines = ["tasks that can be drawn from them, to train a base or to judge one:"]
+        lines += [
+            f"  {v.ways}-way {v.shots}-shot, {v.queries} queries: "
             + ("possible" if v.possible else f"impossible: {v.why}")
             for v in self.verdicts
         ]
@@ -103,7 +104,7 @@ class Findings:
             parts = ", ".join(f"{name} {count}" for name, count in self.splits.items())
             few = min(self.splits.values()) < 2
             lines.append(
-                f"classes when split: {parts}; "
+                f"  classes when split: {parts}; "
                 + (
                     "too few to train on some and judge on others: adapt a ready base instead"
                     if few
@@ -113,7 +114,12 @@ class Findings:
         works = ", ".join(f"{name}={value}" for name, value in self.works.items())
         return [
             *lines,
-            f"settings that work: {works}" if works else "no setting works: add classes or examples",
+            f"  settings that work: {works}" if works else "  no setting works: add classes or examples",
+            *(
+                ["to learn these very classes, all examples go to a ready base: kshot adapt BASE DATA"]
+                if self.classes > 1
+                else []
+            ),
         ]
 
 

@@ -25,7 +25,7 @@ _READAPTS = 60
 
 
 def bases(service: Service) -> list[dict[str, Any]]:
-    """Every base that may be taught: its name, what it takes, what it answers."""
+    """Every base that may be taught: its name, what it takes, what it answers, and what its models can be written as."""
     return [
         {
             "name": name,
@@ -33,11 +33,20 @@ def bases(service: Service) -> list[dict[str, Any]]:
             "modality": base.encoder.modality,
             "answers": [space.kind for space in base.spaces],
             "calibrated": bool(len(base.self_knowledge)),
+            "exports": _exports_of(base),
             **_input_of(base),
             **{key: str(base.card[key]) for key in ("task", "inputs", "not for") if key in base.card},
         }
         for name, base in service.bases.items()
     ]
+
+
+def _exports_of(base: Learner) -> list[str]:
+    try:
+        base.encoder.graph_inputs()
+    except UnsupportedError:
+        return ["kshot"]
+    return ["kshot", "onnx"]
 
 
 def _input_of(base: Learner) -> dict[str, Any]:

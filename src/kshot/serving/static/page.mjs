@@ -189,6 +189,7 @@ function setUp() {
   document.body.classList.toggle("dark-ink", base.image?.ink !== "bright");
   $("base").value = base.name;
   $("name").value = lesson.name;
+  for (const one of document.querySelectorAll("[data-export]")) one.hidden = !base.exports.includes(one.dataset.export);
   list.use(base);
   trial?.stop();
   trial = new Capture(base, {
