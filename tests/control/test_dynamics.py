@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from pushed import hidden_gain
+from torch import Tensor
 
 import kshot
 from kshot.control import MPC, Belief, Controller, Dynamics, Fault, Life, Lived, Robots, Transitions
@@ -207,3 +208,32 @@ def test_other_learners_predict_transitions_too(name: str) -> None:
     run = kshot.fit(start, source, steps=3, meta_batch=2, progress=False)
     task = run.learner.adapt(source.inputs[0, :8], source.changes[0, :8], space=Numbers(2))
     assert task.predict(source.inputs[0, 8:10]).values.shape == (2, 2)
+
+
+def test_plans_followed_are_worth_what_each_step_earns() -> None:
+    mpc, rng = MPC(plans=400, horizon=5, smooth=0.6), generator(0)
+    plan = mpc.start(2, 3)
+    tried = mpc.around(plan, rng)
+
+    def advance(seen: Tensor, action: Tensor) -> Tensor:
+        return 0.9 * seen + action
+
+    def reward(action: Tensor, after: Tensor) -> Tensor:
+        return after[..., 0] - action.square().sum(-1)
+
+    seen = torch.randn(2, 3, generator=rng)
+    followed = mpc.followed(advance, seen, tried)
+    assert followed.shape == tried.shape
+    found = reward(tried, followed).sum(-1)
+    assert torch.allclose(found, mpc.worth(advance, reward, seen, tried), atol=1e-5)
+
+
+def test_noise_keeps_its_deviation_and_its_correlation() -> None:
+    """Where nothing is cut off: from step to step `smooth` of it is kept."""
+    mpc = MPC(plans=20_000, horizon=6, spread=0.1, smooth=0.6)
+    noise = mpc.around(mpc.start(1, 2), generator(0))[0]
+    assert torch.equal(noise[0], torch.zeros(6, 2))
+    assert torch.allclose(noise.std(0), torch.tensor(0.1), atol=2e-3)
+    for step in range(5):
+        kept = torch.corrcoef(torch.stack([noise[:, step, 0], noise[:, step + 1, 0]]))[0, 1]
+        assert abs(float(kept) - 0.6) < 0.02

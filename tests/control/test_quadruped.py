@@ -94,6 +94,8 @@ def test_where_it_faces_does_not_matter(lived: tuple[Lived, list[Life]]) -> None
     assert torch.allclose(VIEW.of(faced), VIEW.of(seen))
     assert torch.allclose(VIEW.change(faced, other - faced), VIEW.change(seen, after - seen), atol=1e-9)
     assert torch.allclose(VIEW.back(faced, VIEW.change(faced, other)), other)
+    many = lived[0].seen  # [3, lives' steps, 27]: as each alone
+    assert torch.allclose(VIEW.of(many)[1, 20], VIEW.of(many[1, 20]), atol=1e-5)
 
 
 def test_weak_motors_stay_with_their_legs(lived: tuple[Lived, list[Life]]) -> None:
@@ -143,5 +145,14 @@ def test_a_model_plans_and_learns_by_its_view(lived: tuple[Lived, list[Life]]) -
     inputs, _ = body.transitions(now, action, found.seen[:, 7])
     change = torch.as_tensor(controller.task(0).predict(inputs[:1]).values[0], dtype=torch.float32)
     assert torch.allclose(foreseen, now[0] + VIEW.back(now[0], change), atol=1e-4)
+    tried = (found.seen[:, :4], found.actions[:, :4])  # several robots, several plans: as each alone
+    together = controller.belief.advance(None, VIEW)(*tried)
+    for robot in range(3):
+        coefficients = controller.belief.state["coefficients"][robot : robot + 1]
+        alone = [
+            model.simulator(coefficients, VIEW)(*(rows[robot : robot + 1, plan : plan + 1] for rows in tried))
+            for plan in range(4)
+        ]
+        assert torch.allclose(together[robot], torch.cat(alone, 1)[0], atol=1e-4)
     agent = RobotAgent(FAMILY, model, MPC(plans=4, horizon=2))
     assert agent.predict(now[0].numpy())[0].shape == (8,)

@@ -106,13 +106,14 @@ class Controller:
     @torch.no_grad()
     def act(self, seen: Tensor) -> Tensor:
         """Actions [robots, joints] for observations [robots, observations]."""
-        target = None if self.target is None else self.target.unsqueeze(1)
-
-        def reward(action: Tensor, after: Tensor) -> Tensor:
-            return self.robot.objective(action, after, target)
-
+        target = None if self.target is None else self.target[:, None, None]
         advance = self.belief.advance(self.known, self.robot.view)
-        self.plan = self.mpc.plan(advance, reward, seen, self.plan, self.rng)
+
+        def worth(tried: Tensor) -> Tensor:
+            after = self.mpc.followed(advance, seen, tried)
+            return self.robot.objective(tried, after, target).sum(-1)
+
+        self.plan = self.mpc.improved(worth, self.plan, self.rng)
         action = self.plan[:, 0]
         self.plan = self.mpc.shifted(self.plan)
         return action

@@ -30,6 +30,9 @@ from kshot.tasks.spaces import Gaussian, Numbers, OutputSpace
 REACH = 10.0
 """Predicted changes lie within so many of their standard deviations: what is beyond was never seen."""
 
+POINTWISE = (nn.ReLU, nn.SiLU, nn.Tanh)
+"""Layers that do the same to rows and to columns."""
+
 
 class Dynamics(Learner):
     """Predicts the change of state, y = M'h + sum_k c_k B_k'h + e, h = (encoder(x), 1), c ~ N(0, I), e ~ N(0, s^2).
@@ -196,19 +199,38 @@ class Dynamics(Learner):
         Args:
             coefficients: of each robot, [robots, k]. view: how the model sees observations; None: as they are.
         """
-        weights = self.at(coefficients)
+        weights = self.at(coefficients).transpose(1, 2)
         encoder: Any = self.encoder
-        mean = weights.new_tensor(encoder.mean or [0.0] * encoder.inputs)
-        std, scale = weights.new_tensor(encoder.std or [1.0] * encoder.inputs), weights.new_tensor(self.scale)
+        mean = weights.new_tensor(encoder.mean or [0.0] * encoder.inputs)[:, None]
+        by = 1 / weights.new_tensor(encoder.std or [1.0] * encoder.inputs)[:, None]
+        less, scale = -mean * by, weights.new_tensor(self.scale)[:, None]
+        last, constant = weights[..., :-1], weights[..., -1:]
 
         @torch.no_grad()
         def advance(seen: Tensor, action: Tensor) -> Tensor:
-            now = seen if view is None else view.of(seen)
-            h = encoder.layers((torch.cat([now, action], -1) - mean) / std)
-            change = torch.baddbmm(weights[:, -1:], h, weights[:, :-1]).clamp(-REACH, REACH) * scale
-            return seen + (change if view is None else view.back(seen, change))
+            # columns: a number of all plans lies together, which makes what is done with few numbers cheap
+            robots, plans, numbers = seen.shape
+            now = before = seen.reshape(-1, numbers).T
+            if view is not None:
+                turn = view.turn(before)
+                now = view.felt(view.turned(before, turn))
+            h = torch.addcmul(less, torch.cat([now, action.reshape(robots * plans, -1).T]), by)
+            for layer in encoder.layers:
+                h = _through(layer, h)
+            change = torch.baddbmm(constant, last, h.reshape(-1, robots, plans).transpose(0, 1))
+            change = change.transpose(0, 1).flatten(1).clamp(-REACH, REACH) * scale
+            after = before + (change if view is None else view.turned(change, turn, -1))
+            return after.T.reshape(seen.shape)
 
         return advance
+
+
+def _through(layer: nn.Module, columns: Tensor) -> Tensor:
+    """A layer of what is in columns [inputs, n], [outputs, n]."""
+    if isinstance(layer, nn.Linear) and layer.bias is not None:
+        return torch.addmm(layer.bias[:, None], layer.weight, columns)
+    found: Tensor = layer(columns) if isinstance(layer, POINTWISE) else layer(columns.T).T
+    return found
 
 
 def robust_loss(outputs: Gaussian, targets: Tensor, scale: Sequence[float], space: OutputSpace) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -104,6 +105,15 @@ class MPC:
             total = total + reward(action, now)
         return total
 
+    def followed(self, advance: Advance, seen: Tensor, tried: Tensor) -> Tensor:
+        """Observations after each step of plans in the model, [robots, plans, horizon, observations], for rewards that
+        can be told of all steps at once."""
+        now, met = seen.unsqueeze(1).expand(-1, tried.shape[1], -1), []
+        for action in tried.unbind(2):
+            now = advance(now, action)
+            met.append(now)
+        return torch.stack(met, 2)
+
     def around(self, plan: Tensor, generator: torch.Generator) -> Tensor:
         """Plans such as are tried next where these are in mind, [robots, plans, horizon, actions]."""
         return self._tried(plan, torch.full_like(plan, self.spread), generator)
@@ -112,9 +122,7 @@ class MPC:
         """Plans around the mean, the first of them the mean itself, [robots, plans, horizon, actions]."""
         robots, horizon, actions = mean.shape
         noise = torch.randn(robots, self.plans, horizon, actions, generator=rng)
-        kept, fresh = self.smooth, math.sqrt(1 - self.smooth**2)
-        for step in range(1, horizon):
-            noise[:, :, step] = kept * noise[:, :, step - 1] + fresh * noise[:, :, step]
+        noise = _correlation(horizon, self.smooth) @ noise
         noise[:, 0] = 0
         return (mean.unsqueeze(1) + spread.unsqueeze(1) * noise).clamp(-1, 1)
 
@@ -132,3 +140,14 @@ class MPC:
     def shifted(self, plan: Tensor) -> Tensor:
         """The plan once its first step is done: what is left, and its last step again."""
         return torch.cat([plan[:, 1:], plan[:, -1:]], 1)
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def _correlation(horizon: int, smooth: float) -> Tensor:
+    """What makes noise of n steps that is correlated out of noise that is not, [n, n]: each step keeps `smooth` of the
+    last, and takes as much of its own as leaves the deviation as it was."""
+    steps = torch.arange(horizon, dtype=torch.float64)
+    kept = torch.tril(smooth ** (steps[:, None] - steps).clamp(min=0))
+    kept[:, 1:] *= math.sqrt(1 - smooth**2)
+    return kept.float()

@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +22,12 @@ NUMBERS = 27
 """Of an observation: height, quaternion, 8 angles, velocity, angular velocity, 8 speeds; hip and ankle of each leg."""
 TORSO = (*range(5), *range(13, 19))
 """Those of the torso: an observation's others are angles and speeds of joints."""
-ONE, OTHER = (1, 2, 13), (4, 3, 14)
+W, Z, VELOCITY = 1, 4, 13
+"""Places of w and z of the quaternion, and of the velocity along x."""
+ONE, OTHER = (W, 2, VELOCITY), (Z, 3, 14)
 """What turns with what: w with z and x with y of the quaternion, the velocity along x with that along y."""
+Turn = tuple[Tensor, Tensor]
+"""How much of each number stays, and how much comes of its partner's, [27, n] each."""
 NEAR = 0.03
 """Metres in which the ground becomes felt."""
 
@@ -66,19 +71,50 @@ class Quadruped:
     def of(self, seen: Tensor) -> Tensor:
         """What a model sees of observations [..., 27], [..., numbers]: turned, heights of feet and knees, and how near
         the ground each foot is."""
-        ahead = _turned(seen, *_heading(seen))
-        feet, knees = self._heights(ahead)
-        near = ((self.foot - feet) / NEAR).clamp(max=1).exp()
-        return torch.cat([ahead, feet, knees, near], -1)
+        columns = _columns(seen)
+        return _rows(self.felt(self.turned(columns, self.turn(columns))), seen)
 
     def change(self, seen: Tensor, change: Tensor) -> Tensor:
         """Changes [..., 27] of these observations, as the robot sees them from its heading before."""
-        return _turned(change, *_heading(seen))
+        return _rows(self.turned(_columns(change), self.turn(_columns(seen))), change)
 
     def back(self, seen: Tensor, change: Tensor) -> Tensor:
         """The inverse of `change`."""
-        cos, sin = _heading(seen)
-        return _turned(change, cos, -sin)
+        return _rows(self.turned(_columns(change), self.turn(_columns(seen)), -1), change)
+
+    def turn(self, columns: Tensor) -> Turn:
+        """What turns observations, and changes from them, until the robot faces ahead. This and what follows is for plans,
+        which call it a dozen times a step: few operations, on columns [27, n], where a number of all robots lies together."""
+        fixed = _fixed(self, columns.dtype, columns.device)
+        half = columns[
+            W : Z + 1 : Z - W
+        ]  # cosine and sine of half the heading, once of length 1; leaning is left out
+        half = half / torch.hypot(half[:1], half[1:]).clamp_(min=1e-6)
+        both = torch.addmm(fixed.bias, fixed.turns, torch.cat([half, half * half[1:]]))
+        return both[:NUMBERS], both[NUMBERS:]
+
+    def turned(self, columns: Tensor, turn: Turn, way: int = 1) -> Tensor:
+        """Observations or changes turned back by a heading, [27, n], or, where way is -1, to it."""
+        partners = _fixed(self, columns.dtype, columns.device).partners @ columns
+        return torch.addcmul(columns * turn[0], partners, turn[1], value=way)
+
+    def felt(self, ahead: Tensor) -> Tensor:
+        """What `of` says, of turned observations [27, n], so z of the quaternion is 0, [numbers, n]."""
+        fixed = _fixed(self, ahead.dtype, ahead.device)
+        # sines and cosines of where each leg points and of how far its ankle bends down: cos x is sin (x + quarter)
+        angles = torch.addmm(fixed.start, fixed.angles, ahead).sin_()
+        sin, cos, down, on = angles[:4], angles[4:8], angles[8:12], angles[12:]
+        tilt = ahead[2:4]
+        # how far up the torso's axes point, z of the world in the torso's frame: (-lean, roll, upright)
+        both = tilt * (2 * ahead[1:2])
+        roll, lean, upright = both[:1], both[1:], 1 - 2 * tilt.square().sum(0)
+        out = torch.addcmul(roll * sin, lean, cos, value=-1)  # a metre out along each leg
+        hips = torch.addcmul(torch.addcmul(ahead[:1], roll, fixed.north), lean, fixed.east, value=-1)
+        knees = torch.add(hips, out, alpha=self.upper * math.sqrt(2))
+        low = self.lower * math.sqrt(2)
+        feet = torch.addcmul(torch.addcmul(knees, on, out, value=low), down, upright, value=-low)
+        near = (self.foot / NEAR - feet / NEAR).clamp_(max=1).exp_()
+        return torch.cat([ahead, feet, knees, near])
 
     def transitions(
         self, inputs: Tensor, changes: Tensor, parameters: Tensor, mirrored: bool = False
@@ -90,15 +126,15 @@ class Quadruped:
             mirrored: of n rows [n, ...], each eighth in another of the mirror images.
         """
         seen, actions = inputs[..., :NUMBERS], inputs[..., NUMBERS:]
-        seen, changes = self._ahead(seen), self.change(seen, changes)
+        columns = _columns(seen)
+        turn = self.turn(columns)
+        seen = _rows(self.turned(columns, turn), seen)
+        changes = _rows(self.turned(_columns(changes), turn), changes)
         if mirrored:
             cut = [rows.tensor_split(len(self.images)) for rows in (seen, actions, changes, parameters)]
             images = [self._image(place, *(rows[place] for rows in cut)) for place in range(len(self.images))]
             seen, actions, changes, parameters = (torch.cat(rows) for rows in zip(*images, strict=True))
-        return torch.cat([self.of(seen), actions], -1), changes, parameters
-
-    def _ahead(self, seen: Tensor) -> Tensor:
-        return _turned(seen, *_heading(seen))
+        return torch.cat([_rows(self.felt(_columns(seen)), seen), actions], -1), changes, parameters
 
     def _image(
         self, which: int, seen: Tensor, actions: Tensor, changes: Tensor, parameters: Tensor
@@ -109,30 +145,6 @@ class Quadruped:
         strength = parameters[..., :count] @ motors.abs().T
         told = torch.cat([strength, parameters[..., count:]], -1)
         return seen @ state.T, actions @ motors.T, changes @ state.T, told
-
-    def _heights(self, ahead: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the feet and of the knees above the ground, metres, [..., 4] each; of turned observations, so z of the
-        quaternion is 0. In few operations, for plans call it a dozen times a step."""
-        bends, quarters, east, north = (rows.to(ahead) for rows in self._legs_of)
-        angle, ankles = ahead[..., 5:13:2] + quarters, ahead[..., 6:13:2] * bends
-        w, x, y = (ahead[..., place : place + 1] for place in range(1, 4))
-        # how far up the torso's axes point, z of the world in the torso's frame: (-lean, roll, upright)
-        lean, roll, upright = 2 * w * y, 2 * w * x, 1 - 2 * (x * x + y * y)
-        out = torch.addcmul(roll * angle.sin(), lean, angle.cos(), value=-1)  # a metre out along each leg
-        hips = torch.addcmul(torch.addcmul(ahead[..., :1], roll, north), lean, east, value=-1)
-        knees = torch.add(hips, out, alpha=self.upper * math.sqrt(2))
-        low = self.lower * math.sqrt(2)
-        feet = torch.addcmul(
-            torch.addcmul(knees, ankles.cos(), out, value=low), ankles.sin(), upright, value=-low
-        )
-        return feet, knees
-
-    @cached_property
-    def _legs_of(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of each leg: how its ankle bends, its direction, and where its hip is."""
-        quarters = torch.tensor([0.25, 0.75, 1.25, 1.75]) * math.pi
-        across = self.hip * math.sqrt(2)
-        return torch.tensor(self.bends), quarters, across * quarters.cos(), across * quarters.sin()
 
     @cached_property
     def images(self) -> list[tuple[Tensor, Tensor]]:
@@ -172,24 +184,63 @@ class Quadruped:
         return state
 
 
-def _heading(seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of half the angle that the robot faces at: its turn about the vertical, leaning left out."""
-    w, z = seen[..., 1:2], seen[..., 4:5]
-    size = torch.hypot(w, z).clamp(min=1e-6)
-    return w / size, z / size
+def _columns(rows: Tensor) -> Tensor:
+    """[..., numbers] to [numbers, n]: a view."""
+    return rows.reshape(-1, rows.shape[-1]).T
 
 
-def _turned(rows: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Observations or changes turned back by a heading, [..., 27]; angular velocity is the robot's own already."""
-    one, other = (torch.cat([rows[..., at : at + 1] for at in places], -1) for places in (ONE, OTHER))
-    # quaternions turn by half the angle, velocities by all of it
-    by, across = torch.cat([cos, cos, cos * cos - sin * sin], -1), torch.cat([sin, sin, 2 * cos * sin], -1)
-    w_x_u = torch.addcmul(one * by, other, across)
-    z_y_v = torch.addcmul(other * by, one, across, value=-1)
-    return torch.cat(
-        [
-            rows[..., :1], w_x_u[..., :2], z_y_v[..., 1:2], z_y_v[..., :1], rows[..., 5:13], w_x_u[..., 2:],
-            z_y_v[..., 2:], rows[..., 15:],
-        ],
-        -1,
-    )  # fmt: skip
+def _rows(columns: Tensor, like: Tensor) -> Tensor:
+    """The inverse, where the first axes are those of `like`."""
+    return columns.T.reshape(*like.shape[:-1], len(columns))
+
+
+class _Fixed(NamedTuple):
+    """Numbers that do not change, made once.
+
+    turns, bias: from (cos, sin, cos sin, sin sin) of half a heading to what stays and what comes of a partner. partners:
+    whose number comes, and with which sign. angles, start: from observations to angles of legs. east, north: of hips.
+    """
+
+    turns: Tensor
+    bias: Tensor
+    partners: Tensor
+    angles: Tensor
+    start: Tensor
+    east: Tensor
+    north: Tensor
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def _fixed(view: Quadruped, dtype: torch.dtype, device: torch.device) -> _Fixed:
+    quarters = torch.tensor([0.25, 0.75, 1.25, 1.75], dtype=torch.float64) * math.pi
+    across = view.hip * math.sqrt(2)
+    hips = (across * rows[:, None] for rows in (quarters.cos(), quarters.sin()))
+    made = (*_turns(), *_angles(quarters, view.bends), *hips)
+    return _Fixed(*(rows.to(device, dtype) for rows in made))
+
+
+def _turns() -> tuple[Tensor, Tensor, Tensor]:
+    """Quaternions turn by half the angle, velocities by all of it; angular velocity is the robot's own already."""
+    by, bias = torch.zeros(2, NUMBERS, 4), torch.zeros(2, NUMBERS)
+    bias[0] = 1
+    partners = torch.zeros(NUMBERS, NUMBERS)
+    for one, other in zip(ONE, OTHER, strict=True):
+        partners[one, other], partners[other, one] = 1, -1
+        for place in (one, other):
+            if one == VELOCITY:
+                by[0, place, 3], by[1, place, 2] = -2, 2  # cos 2a = 1 - 2 sin a sin a, sin 2a = 2 cos a sin a
+            else:
+                by[0, place, 0], by[1, place, 1], bias[0, place] = 1, 1, 0
+    return by.flatten(0, 1), bias.flatten()[:, None], partners
+
+
+def _angles(quarters: Tensor, bends: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Of each leg: where it points and how far its ankle bends down, and both a quarter turn on, sorted as `felt` says."""
+    by, bias = torch.zeros(4, 4, NUMBERS), torch.zeros(4, 4, dtype=torch.float64)
+    bias[:2] = quarters
+    bias[1::2] += math.pi / 2
+    for leg, bend in enumerate(bends):
+        by[:2, leg, 5 + 2 * leg] = 1
+        by[2:, leg, 6 + 2 * leg] = bend
+    return by.flatten(0, 1), bias.flatten()[:, None]
