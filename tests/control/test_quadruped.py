@@ -139,7 +139,9 @@ def test_a_model_plans_and_learns_by_its_view(lived: tuple[Lived, list[Life]]) -
     for step in range(6):
         controller.observe(found.seen[:, step], found.actions[:, step], found.seen[:, step + 1])
     assert isinstance(controller.belief, Belief)
-    assert controller.act(found.seen[:, 6]).shape == (3, 8)
+    done = controller.act(found.seen[:, 6])
+    assert done.shape == (3, 8)
+    assert not done.is_inference() and not controller.plan.is_inference()  # what was done may be trained on
     now, action = found.seen[:, 6], found.actions[:, 6]
     foreseen = controller.belief.advance(None, VIEW)(now[:, None], action[:, None])[0, 0]
     inputs, _ = body.transitions(now, action, found.seen[:, 7])

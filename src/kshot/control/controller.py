@@ -106,6 +106,15 @@ class Controller:
     @torch.no_grad()
     def act(self, seen: Tensor) -> Tensor:
         """Actions [robots, joints] for observations [robots, observations]."""
+        with torch.inference_mode():
+            plan = self._planned(seen)
+        self.plan = plan.clone()  # one that may be trained on
+        action = self.plan[:, 0]
+        self.plan = self.mpc.shifted(self.plan)
+        return action
+
+    def _planned(self, seen: Tensor) -> Tensor:
+        """The plan for these observations, [robots, horizon, joints]; all steps of all plans are rewarded at once."""
         target = None if self.target is None else self.target[:, None, None]
         advance = self.belief.advance(self.known, self.robot.view)
 
@@ -113,10 +122,7 @@ class Controller:
             after = self.mpc.followed(advance, seen, tried)
             return self.robot.objective(tried, after, target).sum(-1)
 
-        self.plan = self.mpc.improved(worth, self.plan, self.rng)
-        action = self.plan[:, 0]
-        self.plan = self.mpc.shifted(self.plan)
-        return action
+        return self.mpc.improved(worth, self.plan, self.rng)
 
     def observe(self, seen: Tensor, action: Tensor, after: Tensor) -> None:
         """Learn from what happened: observations before and after, and the actions between."""
