@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +111,12 @@ def test_functions_are_short() -> None:
         and (node.end_lineno or 0) - node.lineno + 1 > LIMIT
     ]
     assert not long, long
+
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """pytest imports them by name alone; of two with the same one, whichever comes second cannot be collected."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert not [name for name, count in names.items() if count > 1]
 
 
 @pytest.mark.parametrize(
