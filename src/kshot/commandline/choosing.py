@@ -47,12 +47,15 @@ def choose(
 
     Example:  kshot choose my_stamps/ --base glyphs --budget 30 -o stamps.kshot
     """
+    pool = None
     if base is None:
-        found_kind = kind_of(sources.pool(data, columns=Columns.asked(input, label)).inputs)
+        pool = sources.pool(data, columns=Columns.asked(input, label))
+        found_kind = kind_of(pool.inputs)
         base = _USUAL.get(found_kind, "glyphs")
         say(f"{data} holds {found_kind}: compared on {base}; another base with --base.")
     learner: Learner | None = None if base == ROWS else sources.base_of(base)
-    pool = sources.pool(data, columns=Columns.asked(input, label, learner))
+    if pool is None:
+        pool = sources.pool(data, columns=Columns.asked(input, label, learner))
     if learner is not None:
         sources.check_fits(learner.encoder, pool)
     ids = sources.names(pool, Path(data))

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import typer
+
 from kshot.commandline import sources
 from kshot.commandline.answers import Answer, answer_all, short
 from kshot.commandline.columns import Columns
@@ -16,8 +18,8 @@ from kshot.learners.self_estimate import wilson
 from kshot.tasks.spaces import Classes
 
 _SHOWN = 40
-_UNSET = {"ways": 5, "shots": 1, "queries": 15, "tasks": 600, "seed": 0, "out": None, "baselines": False}
-"""Defaults of kshot evaluate, which mean nothing to a saved task."""
+_RANDOM = ("ways", "shots", "queries", "tasks", "seed", "out", "baselines")
+"""Settings of kshot evaluate that mean nothing to a saved task."""
 
 
 class Judged(NamedTuple):
@@ -63,9 +65,14 @@ def judge_task(name: str, data: Sequence[str], columns: tuple[Any, Any], as_json
     finish(_told(judged), as_json)
 
 
-def no_settings(given: dict[str, Any]) -> None:
+def no_settings(context: typer.Context) -> None:
     """Raise SettingError where somebody set what a saved task has no use for."""
-    odd = [f"--{what}" for what, value in given.items() if value != _UNSET[what]]
+    sources_of = {what: context.get_parameter_source(what) for what in _RANDOM}
+    odd = [
+        f"--{what}"
+        for what, source in sources_of.items()
+        if source is not None and source.name == "COMMANDLINE"
+    ]
     if odd:
         raise SettingError(
             f"{', '.join(odd)}: settings of random tasks, but this is a saved task, which is asked DATA as it is: leave "

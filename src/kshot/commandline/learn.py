@@ -173,6 +173,7 @@ def _figures(name: str, report: Any) -> dict[str, Any]:
 
 @guarded
 def evaluate(
+    context: typer.Context,
     base: Annotated[
         str,
         typer.Argument(help="A base: 'glyphs', 'hash:ngram' for texts, or a .kshot file. Or a saved task."),
@@ -204,15 +205,7 @@ def evaluate(
     Example:  kshot evaluate desk.kshot --data test.csv
     """
     if is_task(base):
-        given = {
-            "ways": ways,
-            "shots": shots,
-            "queries": queries,
-            "tasks": tasks,
-            "seed": seed,
-            "out": out or None,
-        }
-        no_settings({**given, "baselines": baselines})
+        no_settings(context)
         judge_task(base, data, (input, label), as_json)
         return
     _check_reports(out or [])

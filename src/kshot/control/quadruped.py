@@ -86,9 +86,8 @@ class Quadruped:
         """What turns observations, and changes from them, until the robot faces ahead. This and what follows is for plans,
         which call it a dozen times a step: few operations, on columns [27, n], where a number of all robots lies together."""
         fixed = _fixed(self, columns.dtype, columns.device)
-        half = columns[
-            W : Z + 1 : Z - W
-        ]  # cosine and sine of half the heading, once of length 1; leaning is left out
+        # cosine and sine of half the heading, once of length 1; leaning is left out
+        half = columns[W : Z + 1 : Z - W]
         half = half / torch.hypot(half[:1], half[1:]).clamp_(min=1e-6)
         both = torch.addmm(fixed.bias, fixed.turns, torch.cat([half, half * half[1:]]))
         return both[:NUMBERS], both[NUMBERS:]

@@ -213,7 +213,10 @@ def _text(file: Path) -> str:
 
 
 def _delimiter(file: Path, text: str) -> str:
-    """What is between columns: of .tsv files tabs, else what the header has most of outside of quotes."""
+    """What is between columns: of .tsv files tabs, else what the header has most of outside of quotes.
+
+    `csv.Sniffer` finds none where there is one column, and takes the comma of "text;label;remark, short".
+    """
     header = "".join(text.split("\n", 1)[0].split('"')[::2])
     return "\t" if ".tsv" in file.suffixes else max(_DELIMITERS, key=header.count)
 

@@ -39,8 +39,8 @@ class Head(nn.Module, ABC):
 
     kind: ClassVar[str]
     most: ClassVar[int | None] = 16_000
-    """Examples of a task that it solves for, by several n x n matrices: 7 GB then, and half a minute or more; None: no
-    such matrices."""
+    """Examples of a task that it solves for at most, by several n x n matrices; None: no such matrices. At 16,000 of 384
+    features kernel ridge took 5.5 GB and 21 seconds of one core, ridge and lda 3.6 GB and 16."""
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON."""

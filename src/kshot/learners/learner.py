@@ -259,10 +259,8 @@ class Learner(nn.Module, ABC):
             raise DataError("no targets were given; adapt(inputs, targets) needs one label per input")
         if isinstance(inputs, str) and isinstance(targets, str):
             return [inputs], [targets]
-        plain = (
-            isinstance(targets, str | bytes | Tensor | list | tuple) or type(targets).__module__ == "numpy"
-        )
-        return inputs, targets if plain else list(targets)
+        by_place = isinstance(targets, str | bytes | Tensor | list | tuple | np.ndarray | np.generic)
+        return inputs, targets if by_place else list(targets)
 
     def adapt(
         self,

@@ -27,9 +27,8 @@ class Answerer:
         self, learner: Learner, space: OutputSpace, kept: Kept, features: np.ndarray, settings: dict[str, Any]
     ) -> None:
         self.learner, self.space = learner, space
-        self.weight = (
-            features.nbytes * 9 // 8
-        )  # what is kept of a state is an eighth of the features at most, or very small
+        # what is kept of a state is an eighth of the features at most, or very small
+        self.weight = features.nbytes * 9 // 8
         self._state = learner.grown(kept.solved, features)
         self._settings = settings
 

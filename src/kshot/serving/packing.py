@@ -134,9 +134,8 @@ def pack_features(numbers: Sequence[int], features: Tensor) -> bytes:
     if (flat.size + 7) // 8 + 2 * int(np.count_nonzero(there)) <= _WORTH * 2 * flat.size:
         marks, sparse, flat = np.packbits(there).tobytes(), _SPARSE, flat[there]
     named = numbers_to_text(numbers).encode()
-    named += b" " * (
-        (len(named) + len(marks)) % 2
-    )  # so that values begin at an even place where this is unsealed
+    # so that values begin at an even place where this is unsealed
+    named += b" " * ((len(named) + len(marks)) % 2)
     head = struct.pack(f"<HB{features.ndim}I", len(named), features.ndim | sparse, *features.shape)
     return b"".join([head, named, marks, flat.tobytes()])
 

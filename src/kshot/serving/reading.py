@@ -36,7 +36,7 @@ from kshot.serving.rows import (
     versions_query,
 )
 from kshot.serving.schema import MODELS, VERSIONS
-from kshot.serving.sealing import unseal, unseal_large
+from kshot.serving.sealing import unseal
 from kshot.serving.sheets import Sheet, unpack_sheet
 
 
@@ -185,8 +185,6 @@ class Reading(Blobs):
     ) -> OnSheet | None:
         """As `quick`, only what answering needs, with features in float32 [n, ...]; None: it is not kept."""
         rows = self.look(tenant, model) if rows is None else rows
-        if len(rows) == 1 and (told := self._in_one_piece(tenant, model, number, rows[0])) is not None:
-            return told
         found = self._sheet(tenant, model, number, rows)
         if found is None:
             return None
@@ -201,28 +199,6 @@ class Reading(Blobs):
                 return None
             features = whole.float().numpy()
         return OnSheet(row.slot, row.fingerprint, found.sheet, features)
-
-    def _in_one_piece(self, tenant: str, model: str, number: int | None, row: Any) -> OnSheet | None:
-        """The same of a model that was taught once and lies on the shelf in one piece, as most do, in a few steps; None:
-        it is not so, or something is the matter, and `on_sheet` finds out what.
-        """
-        if row.place is None or row.sheet_place != row.place + row.length:
-            return None
-        found = self._shelved(row.place, row.length + row.sheet_length)
-        if found is None:
-            return None
-        whole = memoryview(found)
-        place = sheet_place(tenant, model, row.block, row.fingerprint)
-        try:
-            sheet = unpack_sheet(unseal(row.secret, whole[row.length :], *place))
-            if sheet is None or sheet.version != (row.version if number is None else number):
-                return None
-            place = ("features", model, row.block, row.fingerprint)
-            plain = unseal_large(row.block_secret, whole[: row.length], *place)
-        except Corrupt:
-            return None
-        numbers, features = packing.read_features(plain)
-        return OnSheet(row.slot, row.fingerprint, sheet, features) if numbers == sheet.numbers else None
 
     def _sheet(self, tenant: str, model: str, number: int | None, rows: Sequence[Any]) -> _Found | None:
         """The sheet of a version (None: the newest); None: there is none."""

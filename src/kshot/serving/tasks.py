@@ -114,9 +114,6 @@ class Tasks:
             for one in cold[1:]:  # the first is read by who asks
                 one.looked = self._lookers.submit(self.store.look, one.tenant, one.model)
             return found
-        if len(cold) == 1:
-            self._look(cold[0].tenant, cold)
-            return found
         for tenant in {one.tenant for one in cold}:
             own = [one for one in cold if one.tenant == tenant]
             for start in range(0, len(own), _TOGETHER):
