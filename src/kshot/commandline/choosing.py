@@ -11,6 +11,7 @@ from kshot.commandline import sources
 from kshot.commandline.columns import Columns, InputOption, LabelOption
 from kshot.commandline.output import SEED_HELP, finish, guarded, say, show_table
 from kshot.commandline.use import Json
+from kshot.data import Pool
 from kshot.data.inspect import kind_of
 from kshot.learners import Learner
 from kshot.tuning import Candidate
@@ -47,15 +48,7 @@ def choose(
 
     Example:  kshot choose my_stamps/ --base glyphs --budget 30 -o stamps.kshot
     """
-    pool = None
-    if base is None:
-        pool = sources.pool(data, columns=Columns.asked(input, label))
-        found_kind = kind_of(pool.inputs)
-        base = _USUAL.get(found_kind, "glyphs")
-        say(f"{data} holds {found_kind}: compared on {base}; another base with --base.")
-    learner: Learner | None = None if base == ROWS else sources.base_of(base)
-    if pool is None:
-        pool = sources.pool(data, columns=Columns.asked(input, label, learner))
+    learner, pool = _read(data, base, input, label)
     if learner is not None:
         sources.check_fits(learner.encoder, pool)
     ids = sources.names(pool, Path(data))
@@ -99,3 +92,17 @@ def _cells(row: Candidate) -> list[str]:
         f"{row.seconds:.2f}",
         row.note,
     ]
+
+
+def _read(
+    data: str, base: str | None, input: list[str] | None, label: str | None
+) -> tuple[Learner | None, Pool]:
+    """The base, None for rows, and the data; where no base was named the data say which."""
+    if base is not None:
+        learner = None if base == ROWS else sources.base_of(base)
+        return learner, sources.pool(data, columns=Columns.asked(input, label, learner))
+    pool = sources.pool(data, columns=Columns.asked(input, label))
+    kind = kind_of(pool.inputs)
+    base = _USUAL.get(kind, "glyphs")
+    say(f"{data} holds {kind}: compared on {base}; another base with --base.")
+    return (None if base == ROWS else sources.base_of(base)), pool
