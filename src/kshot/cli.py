@@ -14,6 +14,7 @@ from kshot.commandline import (
     catalogue,
     choosing,
     database,
+    evaluating,
     explaining,
     exporting,
     forgetting,
@@ -115,7 +116,7 @@ def version() -> None:
 
 
 for command in (
-    demo, learn.check, learn.train, learn.evaluate, calibration.calibrate, use.adapt, choosing.choose, use.add, forgetting.remove, forgetting.restore, forgetting.forget, forgetting.retune, use.predict, explaining.explain, exporting.export, labelling.suggest, use.show, golden.diff, gathered.rebase, catalogue.encoders, catalogue.get,
+    demo, learn.check, learn.train, evaluating.evaluate, calibration.calibrate, use.adapt, choosing.choose, use.add, forgetting.remove, forgetting.restore, forgetting.forget, forgetting.retune, use.predict, explaining.explain, exporting.export, labelling.suggest, use.show, golden.diff, gathered.rebase, catalogue.encoders, catalogue.get,
     version,
 ):  # fmt: skip
     app.command()(command)

@@ -122,3 +122,28 @@ def test_a_small_encoder_is_trained(tmp_path: Path) -> None:
         )
     )
     assert found["kshot"] > 50  # by lot: 20
+
+
+def test_a_small_table_is_measured_on_what_it_has(tmp_path: Path) -> None:
+    """Where nobody sets them, classes and questions per task are those that the data can give, and it is said."""
+    small = table(tmp_path / "small.csv", [*ROWS, ("88", "number")])
+    report = tmp_path / "r.json"
+    said = call("evaluate", "hash:ngram", "--data", small, "--tasks", 4, "-o", report, "--json")
+    assert figures(said)["kshot_tasks"] == 4
+    heard = " ".join(said.stdout.split())
+    assert "small.csv has 3 classes: tasks have 3" in heard
+    assert "Class 'card'" in heard
+    assert "has 2 examples: 1 a class is asked beside the 1 taught" in heard
+    assert "3-way 1-shot, 1 queries a class" in report.read_text(encoding="utf-8")
+
+
+def test_a_class_that_is_too_small_is_named(tmp_path: Path) -> None:
+    single = table(tmp_path / "single.csv", [*ROWS, ("a gift", "gift")])
+    for more in ((), ("--queries", 2), ("--ways", 2, "--queries", 3)):
+        said = call("evaluate", "hash:ngram", "--data", single, *more, code=2).output.replace("\n", " ")
+        assert "class 'gift' has 1 examples" in said
+    assert "5-way tasks need at least 5" in " ".join(
+        call(
+            "evaluate", "hash:ngram", "--data", table(tmp_path / "s.csv", ROWS), "--ways", 5, code=2
+        ).output.split()
+    )

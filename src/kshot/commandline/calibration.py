@@ -9,8 +9,9 @@ import typer
 
 from kshot.commandline import sources
 from kshot.commandline.columns import Columns
-from kshot.commandline.learn import unseen
+from kshot.commandline.evaluating import unseen
 from kshot.commandline.output import JSON_HELP, SEED_HELP, console, finish, guarded, say, show_table
+from kshot.data import Episodes
 from kshot.learners import save_learner
 from kshot.learners.records import fingerprint
 from kshot.learners.self_knowledge import cells
@@ -39,7 +40,7 @@ def calibrate(
     Example:  kshot calibrate glyphs --data my_symbols/ -o symbols.kshot
     """
     learner = sources.base_of(base)
-    source = unseen(learner, data, Columns.asked(None, base=learner), NWayKShot(2, 1, 1), seed)
+    source = Episodes(unseen(learner, data, Columns.asked(None, base=learner), seed), NWayKShot(2, 1, 1))
     with console().status("measuring ..."):
         measure(learner, source, tasks=tasks, refused=refused, seed=seed)
     name = source.pool.name or data

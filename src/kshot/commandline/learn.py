@@ -1,8 +1,7 @@
-"""Commands about bases: train, evaluate, check."""
+"""Commands about data and bases: train, check."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,30 +10,22 @@ import typer
 
 from kshot.commandline import recipes, sources
 from kshot.commandline.columns import Columns, InputOption, LabelOption, is_table
+from kshot.commandline.devices import DeviceOption, pick_device
+from kshot.commandline.evaluating import report_figures
 from kshot.commandline.gathered import FromTasksOption, train_on
 from kshot.commandline.golden import check_task, is_task
-from kshot.commandline.judged import judge_task, no_settings
-from kshot.commandline.output import JSON_HELP, SEED_HELP, console, finish, guarded, say, show_table
+from kshot.commandline.output import JSON_HELP, SEED_HELP, finish, guarded, say, show_table
 from kshot.commandline.prepare import channels_of, task_source
-from kshot.data import Episodes, Pool, Table, inspect
-from kshot.encoders import Encoder, VectorEncoder, identity
-from kshot.errors import SettingError, UnsupportedError
-from kshot.evaluation import CrossDomain, cross_domain, write_report
-from kshot.evaluation.baselines import LogisticRegression, logistic_regression, nearest_mean
-from kshot.evaluation.files import SUFFIXES
-from kshot.evaluation.reliability import sentence
-from kshot.evaluation.table import HEAD, NUMERIC, cells
-from kshot.learners import Learner, ProtoNet, save_learner
+from kshot.data import Pool, Table, inspect
+from kshot.encoders import Encoder, VectorEncoder
+from kshot.errors import SettingError
+from kshot.learners import save_learner
 from kshot.tasks import NWayKShot
 from kshot.tracking import tracker
 from kshot.training import Run, fit, speaks
 
 Json = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 Seed = Annotated[int, typer.Option(help=SEED_HELP)]
-Device = Annotated[
-    str,
-    typer.Option(help="'cpu', 'cuda', ...; 'auto' takes a CUDA card where there is one, else the processor."),
-]
 
 
 @guarded
@@ -65,7 +56,7 @@ def train(
     input: InputOption = None,
     label: LabelOption = None,
     track: Annotated[list[str] | None, typer.Option(help="Also log to tensorboard or wandb.")] = None,
-    device: Device = "auto",
+    device: DeviceOption = "auto",
     as_json: Json = False,
 ) -> None:
     """Meta-train a base of your own, on data with many classes.
@@ -153,129 +144,11 @@ def _trained(run: Run, out: Path, folder: Path, test: Pool, judged: NWayKShot, a
     figures: dict[str, Any] = {"file": str(out), "folder": str(folder), "steps": run.history[-1]["step"]}
     if run.best is not None:
         say(f"On classes it did not train on: {run.best}")
-        figures |= _figures("kshot", run.best)
+        figures |= report_figures("kshot", run.best)
     say(f"Saved {out}; log and checkpoint are in {folder}.")
     if len(test.classes) >= judged.ways:
         say(f"Next: kshot evaluate {out} --data DATA --ways {judged.ways} --shots {judged.shots}")
     finish(figures, as_json)
-
-
-def _figures(name: str, report: Any) -> dict[str, Any]:
-    """Flat figures of a report; accuracies in per cent."""
-    scale = 100.0 if report.metric == "accuracy" else 1.0
-    i = report.interval
-    return {
-        name: scale * i.mean, f"{name}_low": scale * i.low, f"{name}_high": scale * i.high,
-        f"{name}_tasks": i.count, f"{name}_regime": report.regime,
-        **{f"{name}_{figure}": value for figure, value in report.reliability.items()},
-    }  # fmt: skip
-
-
-@guarded
-def evaluate(
-    context: typer.Context,
-    base: Annotated[
-        str,
-        typer.Argument(help="A base: 'glyphs', 'hash:ngram' for texts, or a .kshot file. Or a saved task."),
-    ],
-    data: Annotated[list[str], typer.Option(help=sources.DATA_HELP + " Give it several times to compare.")],
-    ways: Annotated[int, typer.Option(help="Classes per task.")] = 5,
-    shots: Annotated[int, typer.Option(help="Examples per class.")] = 1,
-    queries: Annotated[int, typer.Option(help="Pictures to answer per class.")] = 15,
-    tasks: Annotated[int, typer.Option(help="How many random tasks; more make the interval narrower.")] = 600,
-    seed: Seed = 0,
-    baselines: Annotated[
-        bool, typer.Option("--baselines", help="Also judge raw pixels, or raw numbers, on the same tasks.")
-    ] = False,
-    input: InputOption = None,
-    label: LabelOption = None,
-    out: Annotated[
-        list[Path] | None, typer.Option("--out", "-o", help="Report file: .json, .md or .html.")
-    ] = None,
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
-    """Measure a base on many random tasks, with a 95 % interval; or a saved task on examples that it was not taught.
-
-    Classes that the base was trained on are left out where its card names them. A saved task is asked every example of
-    DATA; the settings of random tasks are not for it.
-
-    Example:  kshot evaluate glyphs --data digits --shots 5 --out report.html
-
-    Example:  kshot evaluate desk.kshot --data test.csv
-    """
-    if is_task(base):
-        no_settings(context)
-        judge_task(base, data, (input, label), as_json)
-        return
-    _check_reports(out or [])
-    learner = sources.base_of(base).to(pick_device(device))
-    learners: dict[str, Learner] = {"kshot": learner}
-    if baselines:
-        learners |= _baselines(learner.encoder)
-    sampler = NWayKShot(ways, shots, queries)
-    tested: dict[str, Episodes] = {}
-    for name in data:
-        source = unseen(learner, name, Columns.asked(input, label, learner), sampler, seed)
-        tested[name if source.pool.name in tested else source.pool.name or name] = source
-    with console().status("measuring ..."):
-        table = cross_domain(learners, tested, tasks=tasks, seed=seed)
-    _show_measured(table, len(data) > 1)
-    for file in out or []:
-        say(f"Report: {write_report(table.rows, file, title=f'{base}: {ways}-way {shots}-shot')}")
-    finish(_flat(table), as_json)
-
-
-def _check_reports(out: list[Path]) -> None:
-    for file in out:
-        if file.suffix.lower() not in SUFFIXES:
-            raise SettingError(
-                f"{file} ends in {file.suffix or 'nothing'!r}; a report is {', '.join(SUFFIXES)}"
-            )
-
-
-def _show_measured(table: CrossDomain, several: bool) -> None:
-    show_table(HEAD, [cells(row) for row in table.rows], right=NUMERIC)
-    if several:
-        say("")
-        show_table(table.head, table.cells, right=range(2, len(table.head)))
-    for row in table.rows:
-        if told := sentence(row.report.reliability):
-            say(f"{row.learner} on {row.data}: {told}")
-
-
-def _baselines(encoder: Encoder) -> dict[str, Learner]:
-    if encoder.modality == "text":
-        raise UnsupportedError("--baselines are raw pixels or numbers, which texts do not have: leave it out")
-    if isinstance(encoder, VectorEncoder):
-        raw = identity(encoder.inputs, mean=encoder.mean, std=encoder.std)
-        return {"nearest_mean": ProtoNet(raw), "logistic_regression": LogisticRegression(raw)}
-    return {"nearest_mean": nearest_mean(), "logistic_regression": logistic_regression()}
-
-
-def unseen(learner: Learner, data: str, columns: Columns, sampler: NWayKShot, seed: int) -> Episodes:
-    """Tasks of the classes of DATA that the base was not trained on."""
-    pool = sources.pool(data, columns=columns, seed=seed)
-    sources.check_fits(learner.encoder, pool)
-    card = getattr(learner, "card", {})
-    used = set(card.get("classes", ())) if card.get("data") == pool.name else set()
-    kept = [place for place, label in enumerate(pool.classes) if str(label) not in used]
-    if 0 < len(kept) < len(pool.classes):
-        say(f"{data}: {len(pool.classes) - len(kept)} classes that the base was trained on are left out.")
-        pool = pool.only(kept)
-    return Episodes(pool, sampler)
-
-
-def _flat(table: CrossDomain) -> dict[str, Any]:
-    """Flat figures: plain names where there is one kind of data, else with the data behind them."""
-    several = len({row.data for row in table.rows}) > 1
-    out: dict[str, Any] = {}
-    for row in table.rows:
-        out |= _figures(f"{row.learner}_{row.data}" if several else row.learner, row.report)
-    if several:
-        own = [row.report.mean for row in table.rows if row.learner == "kshot"]
-        out = {"kshot": 100 * sum(own) / len(own), **out}
-    return out
 
 
 @guarded
@@ -306,22 +179,3 @@ def check(
         "contradictions": len(found.contradictions), **found.works,
     }  # fmt: skip
     finish(flat, as_json)
-
-
-def pick_device(name: str) -> torch.device:
-    """A device by name; "auto" is the CUDA card where there is one, else the processor.
-
-    Raises:
-        SettingError: the machine has no such device.
-    """
-    if name == "auto":
-        card = "cuda:" + os.environ.get("LOCAL_RANK", "0")  # torchrun gives each of its processes a card
-        return torch.device(card if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as cause:
-        raise SettingError(
-            f"device {name!r} cannot be used here ({str(cause).splitlines()[0]}); use cpu or auto"
-        ) from None
-    return device

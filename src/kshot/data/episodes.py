@@ -44,7 +44,9 @@ class Episodes:
 
     def __post_init__(self) -> None:
         check = getattr(self.sampler, "check", None)
-        if check is not None:
+        if isinstance(self.sampler, NWayKShot):
+            self.sampler.check(self.pool.sizes, self.pool.names)
+        elif check is not None:
             check(self.pool.sizes)
 
     def using(self, **changes: Any) -> Episodes:

@@ -62,7 +62,7 @@ def inspect(data: Pool | str | os.PathLike[str], **columns: Any) -> Findings:
         unreadable={s.place: s.problem for s in seen if s.problem},
         duplicates=duplicates,
         contradictions=contradictions,
-        verdicts=[_verdict(sizes, ways, shots) for ways, shots in _GRID],
+        verdicts=[_verdict(pool, ways, shots) for ways, shots in _GRID],
         works=_works(sizes),
         splits=_splits(len(sizes)),
     )
@@ -184,9 +184,9 @@ def _common(values: Any) -> dict[str, int]:
     return dict(Counter(values).most_common(SHOWN))
 
 
-def _verdict(sizes: list[int], ways: int, shots: int) -> Verdict:
+def _verdict(pool: Pool, ways: int, shots: int) -> Verdict:
     try:
-        NWayKShot(ways, shots, _QUERIES).check(sizes)
+        NWayKShot(ways, shots, _QUERIES).check(pool.sizes, pool.names)
     except TaskError as cause:
         return Verdict(ways, shots, _QUERIES, False, str(cause))
     return Verdict(ways, shots, _QUERIES, True)

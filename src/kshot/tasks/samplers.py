@@ -52,15 +52,16 @@ class NWayKShot:
         _at_least("shots", self.shots, 1)
         _at_least("queries", self.queries, 0)
 
-    def check(self, sizes: Sequence[int]) -> None:
-        """Raise TaskError when classes of these `sizes` cannot make such a task."""
+    def check(self, sizes: Sequence[int], names: Sequence[str] = ()) -> None:
+        """Raise TaskError when classes of these `sizes` cannot make such a task; `names` of the classes, for people."""
         need = self.shots + self.queries
         short = [c for c, size in enumerate(sizes) if size < need]
         if short:
+            least = min(short, key=lambda c: sizes[c])
             raise TaskError(
-                f"class {short[0]} has {sizes[short[0]]} examples ({len(short)} of {len(sizes)} classes are too "
-                f"small); {self.shots} shots + {self.queries} queries need {need}: lower queries or shots, "
-                "or leave out small classes"
+                f"class {repr(names[least]) if names else least} has {sizes[least]} examples ({len(short)} of "
+                f"{len(sizes)} classes are too small); {self.shots} shots + {self.queries} queries need {need}: lower "
+                "queries or shots, or leave out small classes"
             )
         if len(sizes) < self.ways:
             raise TaskError(
