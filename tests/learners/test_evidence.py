@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -200,3 +201,16 @@ def test_float32_tasks_have_contributions_free_of_rounding() -> None:
     far = [e.contribution for e in told.evidence if e.label == "far"]
     assert max(map(abs, far)) < 1e-9
     assert abs(told.evidence[0].contribution) > 1e-3
+
+
+def test_printed_it_names_the_strongest_and_says_how_many_more() -> None:
+    x, y, _ = blobs([10, 10, 10])
+    told = ProtoNet(kshot.encoders.identity(6)).double().adapt(x, y).explain(x[0])
+    for shown in (str(told), repr(told)):
+        named = [e.id for e in told.evidence if re.search(rf"\b{e.id}\b", shown)]
+        assert named == [e.id for e in told.evidence[:5]]
+        assert "and 25 more" in shown
+    every = told.told()
+    assert all(e.id in every for e in told.evidence)
+    assert "more" not in every
+    assert str(told).splitlines()[-1] == told.method

@@ -60,6 +60,10 @@ def test_explain_shows_the_sentences(task: Path, tmp_path: Path) -> None:
     assert figures(said)["label"] == "card"
     assert "“where is my card”" in said.stdout
     assert "where is my card" in page.read_text(encoding="utf-8")
+    few = call("explain", task, "--text", "is my card here", "--most", 2).stdout
+    assert few.count(" points, ") == 2
+    assert "... and 4 more (--most 6 names all)" in few
+    assert "name at least 1" in call("explain", task, "--text", "x", "--most", 0, code=2).output
 
 
 def test_new_intents_are_added_and_forgotten(task: Path, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ def explain(
         int | None, typer.Option(help="Which row of a table or array, from 1; needed where it has several.")
     ] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Also write a page with the pictures.")] = None,
+    most: Annotated[int, typer.Option(help="How many examples to name; the strongest come first.")] = 10,
     text: TextOption = None,
     input: InputOption = None,
     base: BaseOption = None,
@@ -59,10 +60,12 @@ def explain(
     Example:  kshot explain stamps.kshot new.png --html why.html
     """
     ready = sources.task_of(task, base)
+    if most < 1:
+        raise SettingError(f"--most is {most}; name at least 1 example")
     if text:
         own = all_questions(ready.learner.encoder, [asked] if asked else [], text, Columns())
         for question in own:
-            _one_answer(ready, question, html, as_json)
+            _one_answer(ready, question, most, html, as_json)
         return
     if asked is None:
         if row is not None:
@@ -72,10 +75,10 @@ def explain(
         _the_task(ready, Path(task).name, html, as_json)
         return
     question = one_question(ready.learner.encoder, asked, row, Columns.asked(input, base=ready.learner))
-    _one_answer(ready, question, html, as_json)
+    _one_answer(ready, question, most, html, as_json)
 
 
-def _one_answer(ready: Adapted, question: Question, html: Path | None, as_json: bool) -> None:
+def _one_answer(ready: Adapted, question: Question, most: int, html: Path | None, as_json: bool) -> None:
     if isinstance(ready.space, Spans):
         marked.why(ready, question, html, as_json)
         return
@@ -88,11 +91,7 @@ def _one_answer(ready: Adapted, question: Question, html: Path | None, as_json: 
     say(
         f"Answer: {found.label}{hedge}, probability {100 * found.probability:.0f} %. The examples that decided it:"
     )
-    unicode = (console().encoding or "").lower().startswith("utf")
-    texts = {name: item for name, item in zip(ready.ids, ready.inputs, strict=True) if isinstance(item, str)}
-    for line, e in zip(evidence_bars(found, most=10, unicode=unicode), found.evidence, strict=False):
-        said = f"  “{short(texts[e.id], 60)}”" if e.id in texts else ""
-        say(f"  {line}{said}")
+    _say_evidence(ready, found, most)
     say(
         f"Points: how far the probability would fall without the example. {found.method[:1].upper()}{found.method[1:]}."
     )
@@ -105,6 +104,17 @@ def _one_answer(ready: Adapted, question: Question, html: Path | None, as_json: 
          **({"set": list(answer.among)} if answer.among else {}), "strongest": strongest.id,
          "contribution": strongest.contribution, "html": html}, as_json,
     )  # fmt: skip
+
+
+def _say_evidence(ready: Adapted, found: Explanation, most: int) -> None:
+    """The strongest examples as bars, texts beside them, and how many there are besides."""
+    unicode = (console().encoding or "").lower().startswith("utf")
+    texts = {name: item for name, item in zip(ready.ids, ready.inputs, strict=True) if isinstance(item, str)}
+    for line, e in zip(evidence_bars(found, most=most, unicode=unicode), found.evidence, strict=False):
+        said = f"  “{short(texts[e.id], 60)}”" if e.id in texts else ""
+        say(f"  {line}{said}")
+    if len(found.evidence) > most:
+        say(f"  ... and {len(found.evidence) - most} more (--most {len(found.evidence)} names all).")
 
 
 def _all_pieces(

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from kshot.learners.adapted import Adapted
 
 
+_SHOWN = 5
+"""Examples that are printed where nobody asks for more."""
+
+
 class Evidence(NamedTuple):
     """What one support example did for an answer.
 
@@ -71,12 +75,14 @@ class Ranked(Sequence[Evidence]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return repr(list(self))
+        shown, rest = repr(self[:_SHOWN]), len(self) - _SHOWN
+        return shown if rest <= 0 else f"{shown[:-1]}, ... and {rest} more]"
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why an input was answered as it was: every support example, the strongest first.
+    """Why an input was answered as it was: every support example, the strongest first. Printed, it names the strongest
+    few; `told` names as many as you ask for.
 
     `method` says how the contributions were made, and whether that is exact or an approximation.
 
@@ -97,6 +103,33 @@ class Explanation:
     def exact(self) -> bool:
         """Whether the contributions are what really adapting without each example gives."""
         return self.method.startswith("exact")
+
+    def told(self, most: int | None = None) -> str:
+        """In lines for people: the answer, and what the strongest examples did for it, in points of its probability.
+
+        Args:
+            most: examples that are named at most; None: all.
+
+        >>> pieces = [Evidence("e0", "cat", 0.4, "dog"), Evidence("e1", "dog", -0.1, "cat")]
+        >>> print(Explanation("cat", 0.9, pieces).told(most=1))
+        'cat', probability 90.0 %
+          e0  'cat'  +40 points
+          and 1 more, see .told() or .evidence
+        exact: adapted without each example in turn
+        """
+        found = "nothing was found; what came nearest" if self.label is None else repr(self.label)
+        place = "" if self.place is None else f" at {self.place}"
+        others = f", and {len(self.pieces) - 1} more in .pieces" if len(self.pieces) > 1 else ""
+        shown = self.evidence[:most]
+        wide = max((len(e.id) for e in shown), default=0)
+        lines = [f"  {e.id:<{wide}}  {e.label!r}  {100 * e.contribution:+.3g} points" for e in shown]
+        rest = len(self.evidence) - len(shown)
+        more = [f"  and {rest} more, see .told() or .evidence"] if rest else []
+        head = f"{found}{place}, probability {100 * self.probability:.1f} %{others}"
+        return "\n".join([head, *lines, *more, self.method])
+
+    def __str__(self) -> str:
+        return self.told(_SHOWN)
 
 
 @dataclass(frozen=True)
