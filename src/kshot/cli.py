@@ -22,6 +22,7 @@ from kshot.commandline import (
     golden,
     labelling,
     learn,
+    predicting,
     serving,
     use,
 )
@@ -116,7 +117,7 @@ def version() -> None:
 
 
 for command in (
-    demo, learn.check, learn.train, evaluating.evaluate, calibration.calibrate, use.adapt, choosing.choose, use.add, forgetting.remove, forgetting.restore, forgetting.forget, forgetting.retune, use.predict, explaining.explain, exporting.export, labelling.suggest, use.show, golden.diff, gathered.rebase, catalogue.encoders, catalogue.get,
+    demo, learn.check, learn.train, evaluating.evaluate, calibration.calibrate, use.adapt, choosing.choose, use.add, forgetting.remove, forgetting.restore, forgetting.forget, forgetting.retune, predicting.predict, explaining.explain, exporting.export, labelling.suggest, use.show, golden.diff, gathered.rebase, catalogue.encoders, catalogue.get,
     version,
 ):  # fmt: skip
     app.command()(command)

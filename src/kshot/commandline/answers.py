@@ -11,7 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from kshot.commandline import pieces
+from kshot.commandline.output import say
 from kshot.commandline.questions import Question
 from kshot.errors import DataError
 from kshot.learners import Adapted
@@ -170,16 +173,31 @@ def write_csv(task: Adapted, answers: Iterable[Answer], path: Path) -> int:
     numbers: file (or row), values, and their standard deviations where the learner knows them; for spans and boxes a
     line each: file (or row), where, label, probability, unknown.
     """
-    beside = path.with_name(f".{path.name}.part")
     count = 0
+
+    def rows() -> Iterator[list[Any]]:
+        nonlocal count
+        for answer in answers:
+            count += 1
+            yield from _lines(task, answer)
+
+    write_table(head(task), rows(), path)
+    return count
+
+
+def write_table(names: Sequence[str], rows: Iterable[Sequence[Any]], path: Path) -> None:
+    """Write rows as they come to a .csv file, which appears only when all are written.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("w", newline="", encoding="utf-8") as out:
             table = csv.writer(out)
-            table.writerow(head(task))
-            for answer in answers:
-                count += 1
-                table.writerows(_lines(task, answer))
+            table.writerow(names)
+            table.writerows(rows)
         os.replace(beside, path)
     except OSError as cause:
         raise DataError(
@@ -188,4 +206,20 @@ def write_csv(task: Adapted, answers: Iterable[Answer], path: Path) -> int:
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
-    return count
+
+
+def say_summary(count: int, shown: int, unknown: int, skipped: Skipped, csv: Path | None) -> None:
+    """How many were asked, how many are unknown, and what could not be read."""
+    if count > shown:
+        say(
+            f"... and {count - shown} more"
+            + ("." if csv else "; write them all to a file with --csv answers.csv")
+        )
+    say(
+        f"{count} inputs answered, {unknown} of them unknown."
+        + (f" All answers are in {csv}." if csv else "")
+    )
+    for reason in list(skipped.reasons.values())[:10]:
+        typer.echo(f"Skipped: {reason}", err=True)
+    if skipped.reasons:
+        typer.echo(f"{len(skipped.reasons)} inputs could not be read and were left out.", err=True)

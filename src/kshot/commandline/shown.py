@@ -31,6 +31,8 @@ def facts(name: Path) -> dict[str, Any]:
         common |= {**_base(manifest), **_knows(tensors), "numbers": sum(t.numel() for t in tensors.values())}
     if manifest["what"] == "task":
         common |= _task(manifest)
+    if manifest["what"] == "answers":
+        common |= _bank(manifest)
     return dict(_flat(common))
 
 
@@ -63,6 +65,20 @@ def _knows(tensors: dict[str, Tensor]) -> dict[str, Any]:
     return {
         "calibrated": bool(found),
         "record": [f"{c.ways:.0f} x {c.shots:.3g}: {100 * c.accuracy:.1f} %" for c in found],
+    }
+
+
+def _bank(manifest: dict[str, Any]) -> dict[str, Any]:
+    entries = manifest["entries"]
+    return {
+        "entries": len(entries),
+        "questions": sum(len(entry["questions"]) for entry in entries),
+        "names": [entry["id"] for entry in entries],
+        "known_messages": len(manifest["known"]),
+        "feedback": len(manifest["feedback"]["given"]),
+        "encoder": manifest["encoder"]["kind"],
+        "encoder_settings": manifest["encoder"]["config"],
+        "fingerprint": manifest["fingerprint"],
     }
 
 

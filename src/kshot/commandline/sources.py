@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from kshot import encoders, text
+from kshot import encoders, storage, text
 from kshot.bundles import load_learned
 from kshot.commandline import recipes
 from kshot.commandline.columns import Columns, is_table
@@ -168,12 +168,35 @@ def task_of(name: str, base: str | None = None) -> Adapted:
     Raises:
         BundleError: not there, damaged, or a base.
     """
+    if is_bank(name):
+        raise BundleError(
+            f"{name} is a bank of answers, no task; ask it: kshot predict {name} --text 'A TEXT'"
+        )
     found = load_learned(name, base=base_of(base) if base else None)
     if not isinstance(found, Adapted):
         raise BundleError(
             f"{name} is a base that has learned no task yet; teach it: kshot adapt {name} FOLDER -o task.kshot"
         )
     return found
+
+
+def is_bank(name: str) -> bool:
+    """Does a file hold a bank of answers?"""
+    path = Path(name)
+    return path.is_file() and (storage.peek(path) or {}).get("what") == "answers"
+
+
+def bank_of(name: str, base: str | None = None) -> text.AnswerBank:
+    """A saved bank of answers by path.
+
+    Raises:
+        BundleError: a damaged file. SettingError: a base is named, which a bank has none of.
+    """
+    if base is not None:
+        raise SettingError(
+            f"--base is {base}, but {name} is a bank of answers, which names its encoder itself: leave it out"
+        )
+    return text.load_answers(name)
 
 
 def check_fits(encoder: Encoder, source: Pool) -> None:

@@ -1,8 +1,7 @@
-"""Commands about a task: adapt, add, predict, show."""
+"""Commands that teach a task: adapt, add; and show."""
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,12 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from kshot.commandline import marked, sources
-from kshot.commandline.answers import Answer, Skipped, answer_all, doubt, short, write_csv
 from kshot.commandline.columns import Columns, InputOption, LabelOption
 from kshot.commandline.golden import GoldenOption, OnRegressionOption, free_names, with_golden
 from kshot.commandline.output import JSON_HELP, finish, guarded, say, show_table
 from kshot.commandline.pieces import MarkedPool
-from kshot.commandline.questions import TextOption, all_questions
 from kshot.commandline.shown import facts
 from kshot.commandline.tuning import TuneOption, refuse_tuning, tuned
 from kshot.errors import SettingError
@@ -175,92 +172,6 @@ def save_changed(name: str, task: Adapted, out: Path | None) -> None:
     """Save as the file was: with its base inside where it had it."""
     inside = bool(facts(Path(name))["base_inside"])
     task.save(out or Path(name), include_base=inside)
-
-
-@guarded
-def predict(
-    task: TaskArgument,
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Pictures or folders of pictures; tables of picture paths, numbers or texts (.csv, .tsv, .jsonl); arrays "
-            "(.npy, .npz)."
-        ),
-    ] = None,
-    text: TextOption = None,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Write all answers to this file.")] = None,
-    skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Name and count unreadable inputs instead of stopping.")
-    ] = False,
-    refused: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of known inputs that may wrongly be called unknown; more also refuses more strangers."
-        ),
-    ] = None,
-    input: InputOption = None,
-    base: BaseOption = None,
-    as_json: Json = False,
-) -> None:
-    """Answer pictures, texts or rows of numbers with a saved task, one or many thousands.
-
-    "unknown" means: this looks like none of the classes. "or ...": with the answer, these classes hold the right
-    one nine times out of ten, over tasks like those that the base was calibrated on.
-
-    Example:  kshot predict stamps.kshot new_pictures/ --csv answers.csv
-    """
-    ready = sources.task_of(task, base)
-    skipped = Skipped()
-    columns = Columns.asked(input, base=ready.learner)
-    asked = all_questions(ready.learner.encoder, paths or [], text or [], columns)
-    if isinstance(ready.space, Spans):
-        marked.find(ready, asked, csv, as_json)
-        return
-    answers = answer_all(ready, asked, skipped if skip_unreadable else None, refused)
-    shown: list[Answer] = []
-    unknown = among = 0
-
-    def watched() -> Any:
-        nonlocal unknown, among
-        for answer in answers:
-            unknown, among = unknown + answer.unknown, among + len(answer.among)
-            if len(shown) < _SHOWN:
-                shown.append(answer)
-            yield answer
-
-    count = write_csv(ready, watched(), csv) if csv else sum(1 for _ in watched())
-    _show_answers(ready, shown)
-    _summary(count, len(shown), unknown, skipped, csv)
-    sets = {"set_size": among / count} if among and count else {}
-    finish({"kshot": count, "unknown": unknown, **sets, "skipped": len(skipped.reasons), "csv": csv}, as_json)
-
-
-def _show_answers(task: Adapted, shown: list[Answer]) -> None:
-    first = "file" if task.learner.encoder.modality == "image" else "row"
-    if isinstance(task.space, Classes):
-        rows = [[a.name, str(a.label), f"{100 * a.sure:.0f} %", doubt(a), short(a.asked, 60)] for a in shown]
-        show_table([first, "answer", "sure", "", ""], rows, right=[2])
-    elif isinstance(task.space, Pieces):
-        show_table([first, "found"], [[a.name, str(a.label)] for a in shown])
-    else:
-        rows = [[a.name, str(a.label), "" if math.isnan(a.sure) else f"{a.sure:.3g}"] for a in shown]
-        show_table([first, "answer", "give or take"], rows, right=[1, 2])
-
-
-def _summary(count: int, shown: int, unknown: int, skipped: Skipped, csv: Path | None) -> None:
-    if count > shown:
-        say(
-            f"... and {count - shown} more"
-            + ("." if csv else "; write them all to a file with --csv answers.csv")
-        )
-    say(
-        f"{count} inputs answered, {unknown} of them unknown."
-        + (f" All answers are in {csv}." if csv else "")
-    )
-    for reason in list(skipped.reasons.values())[:10]:
-        typer.echo(f"Skipped: {reason}", err=True)
-    if skipped.reasons:
-        typer.echo(f"{len(skipped.reasons)} inputs could not be read and were left out.", err=True)
 
 
 @guarded
