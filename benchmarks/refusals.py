@@ -4,7 +4,8 @@
     python -m benchmarks.refusals asked       requested loss against what was lost, five intent sets, each left out in turn
     python -m benchmarks.refusals elsewhere   the same with what kshot ships, on question types and news topics, where the
                                               rule of refusals was not chosen
-    python -m benchmarks.refusals knowledge   makes src/kshot/text/knowledge.safetensors, what `classifier()` knows of itself
+    python -m benchmarks.refusals knowledge   makes src/kshot/text/knowledge.safetensors: what classifiers, routers and banks of
+                                              answers know before they have enough examples of their own
 
 A judged set is never among those that the base was calibrated on; sets named in the rows.
 """
@@ -22,7 +23,7 @@ from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 
 import kshot
-from benchmarks import intent_sets
+from benchmarks import few_refusals, intent_sets
 from benchmarks.few_texts import TITLES, parts
 from benchmarks.rows import ROOT, append
 from benchmarks.text import HASHED, MINILM, intents_of, interval, lines, thinned, timed
@@ -202,13 +203,14 @@ def _area_interval(area: float, positives: int, negatives: int) -> tuple[float, 
 
 
 def knowledge() -> None:
-    """What travels with kshot for the encoders that it knows by name: quantiles and temperatures, numbers only."""
+    """What travels with kshot, numbers only: of classifiers on the encoders that it knows by name, and of banks of answers."""
     found = {}
-    for spec in (HASHED, MINILM):
+    for spec, kind in ((HASHED, "words"), (MINILM, "meaning")):
         learner = calibrated(kshot.text.encoder(spec), tuple(intent_sets.NAMES), tasks=60)
-        own = learner.encoder.fingerprint()
+        own = f"intents/{kind}/{learner.encoder.fingerprint()}"
         found |= {f"{own}/table": learner.self_knowledge, f"{own}/temperature": learner.temperature}
-        print(spec, own[:12], tuple(learner.self_knowledge.shape), flush=True)
+        found[f"answers/{kind}/table"] = few_refusals.table(spec)
+        print(spec, own, {name: tuple(part.shape) for name, part in found.items()}, flush=True)
     save_file(found, ROOT / "src" / "kshot" / "text" / "knowledge.safetensors")
 
 

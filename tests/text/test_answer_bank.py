@@ -13,9 +13,12 @@ import kshot
 from kshot.bundles import load_learned
 from kshot.demo.service_data import shipped_desk
 from kshot.errors import BundleError, DataError, SettingError, UnsupportedError
+from kshot.learners.self_knowledge import among
 from kshot.text import AnswerBank, Entry, answers, load_answers
-from kshot.text.answer_measures import left_out
+from kshot.text.answer_bank import unit
+from kshot.text.answer_measures import least_score, left_out
 from kshot.text.bm25 import K1, B, Bm25, words_of
+from kshot.text.knowledge import of_answers
 from kshot.text.mixing import USUAL_MEANING, Case, Mix, learn_mix
 
 DESK = shipped_desk()
@@ -154,12 +157,64 @@ def test_the_requested_share_is_refused_and_strangers_more(bank: AnswerBank) -> 
     strangers = np.mean([reply.unknown for reply in measured.ask_many(DESK.strangers[12:], refused=0.2)])
     assert strangers > 0.4
     assert bank.threshold(0.3) > bank.threshold(0.05) > -np.inf
-    few = answers(entries()[:2])
-    assert few.threshold() == -np.inf
+    bare = answers(entries(0)[:2])
+    assert bare.threshold() == -np.inf
     with pytest.raises(UnsupportedError, match="with_known"):
-        few.threshold(0.1)
+        bare.threshold(0.1)
+    assert bare.with_known(ASKED[:30]).threshold(0.1) > -np.inf
     with pytest.raises(SettingError, match=r"refused is 5"):
         bank.ask("hello", refused=5)
+
+
+@pytest.mark.parametrize(("count", "each"), [(3, 1), (5, 1), (10, 1), (5, 2)])
+def test_a_few_questions_are_enough_to_refuse(count: int, each: int) -> None:
+    """What kshot ships about other banks sets the threshold, in this bank's own measure of its questions."""
+    rng, every, lost = np.random.default_rng(0), entries(each), []
+    for _ in range(8):
+        small = answers([every[n] for n in rng.permutation(len(every))[:count]])
+        known = [text for text, own in DESK.asked if own in small.ids]
+        lost.append(
+            [np.mean([r.unknown for r in small.ask_many(t, refused=0.1)]) for t in (known, DESK.strangers)]
+        )
+        assert small.threshold(0.3) > small.threshold(0.1) > -np.inf
+    known_lost, strangers = np.mean(lost, 0)
+    assert known_lost < 0.25
+    assert strangers > known_lost + 0.1
+
+
+def test_one_prior_gives_way_to_the_own_questions(bank: AnswerBank) -> None:
+    own = bank.own_questions
+    assert own is not None
+    assert own.several.all()
+    usual = least_score(answers(entries(1)), 0.1)
+    assert usual > -np.inf
+    fair, place = np.sort(own.fair), int(0.1 * (len(own.fair) + 1)) - 1
+    cell = among(of_answers(bank.encoder), 16, 5)
+    assert cell is not None
+    other = own.gauge.others + own.gauge.span * own.gauge.sureness(cell.sureness).threshold(0.1)
+    assert bank.threshold(0.1) == pytest.approx((80 * fair[place] + 100 * other) / 180)
+    for count, mine in ((5, 0.25), (20, 1.0), (40, 1.0)):
+        told = bank.with_known(ASKED[:count])
+        scores = np.sort(told.known_scores)
+        own_least = scores[max(int(0.1 * (count + 1)), 1) - 1]
+        assert told.threshold(0.1) == pytest.approx(mine * own_least + (1 - mine) * other)
+
+
+def test_the_measure_does_not_depend_on_the_scale_of_the_weights(bank: AnswerBank) -> None:
+    """A mix in other units refuses the same messages."""
+    twice = Mix(tuple(2 * w for w in bank.mix.weights), tuple(2 * w for w in bank.mix.alone))
+    found = [
+        [r.unknown for r in one.ask_many(ASKED + DESK.strangers)] for one in (bank, bank.with_mix(twice))
+    ]
+    assert found[0] == found[1]
+
+
+def test_asking_itself_together_is_asking_one_by_one(bank: AnswerBank) -> None:
+    features = unit(bank.encoder, ASKED)
+    for one, many in zip(
+        bank.text_signs(ASKED, features), bank.text_signs(ASKED, features, together=True), strict=True
+    ):
+        assert np.allclose(one, many, atol=1e-6)
 
 
 def test_weights_follow_what_is_informative() -> None:

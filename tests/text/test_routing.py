@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 import kshot
 from kshot.demo.service_data import shipped_desk
 from kshot.errors import BundleError, DataError, SettingError
-from kshot.text import HashedNgrams, Route, Router, TextClassifier, load_router, router
+from kshot.text import Route, Router, load_router, router
 
 DESK = shipped_desk()
 ROUTES = [
@@ -35,20 +36,22 @@ def test_messages_find_their_route_and_its_action(gate: Router) -> None:
     assert np.mean(apart) > 3 / len(gate)
 
 
-def test_the_threshold_is_a_quantile_of_sentences_left_out(gate: Router) -> None:
+def test_the_threshold_is_what_other_tasks_say_and_ever_more_the_own_sentences(gate: Router) -> None:
     assert gate.task.left_out is not None
-    scores = gate.task.decode(gate.task.left_out.own()).scores
+    assert gate.task.gauge is not None
+    assert gate.task.knowledge is not None
+    own = np.sort(gate.task.decode(gate.task.left_out.own()).scores)
+    sureness = gate.task.gauge.sureness(gate.task.knowledge.sureness)
     for share in (0.05, 0.2):
-        below = (scores < gate.with_refused(share).threshold).sum()
-        assert below == int(share * (len(scores) + 1)) - 1
+        place = int(share * (len(own) + 1))
+        wanted = (len(own) * own[place - 1] + 100 * sureness.threshold(share)) / (len(own) + 100)
+        assert gate.with_refused(share).threshold == pytest.approx(wanted, abs=1e-5)
     strict = gate.with_refused(0.3)
     assert strict.threshold > gate.threshold
     routed = strict.route_many(DESK.strangers)
     passed = [one for one in routed if one.name is None]
     assert passed
     assert all(one.action == "" and one.score < one.threshold for one in passed)
-    bare = TextClassifier(HashedNgrams(dim=512))
-    assert router({"a": ["x y"], "b": ["z w"]}, bare).threshold == -np.inf
 
 
 def test_a_router_measures_like_its_classifier(gate: Router) -> None:
@@ -56,12 +59,27 @@ def test_a_router_measures_like_its_classifier(gate: Router) -> None:
     asked = [*ASKED, *DESK.strangers]
     found = gate.task.predict(asked)
     assert [one.score for one in gate.route_many(asked)] == found.scores.tolist()
-    small = router({"weather": ["will it rain?", "how warm is it?"], "music": ["play a song", "next track"]})
-    known = small.task.knowledge
-    assert known is not None, "what kshot ships about hashed n-grams is there"
-    assert small.threshold == known.sureness.threshold(0.05)
-    assert small.route("xylophone quartz").name is None
-    assert small.route("play the next song").name == "music"
+
+
+@pytest.mark.parametrize("encoder", ["hash:ngram", "hash:ngram?dim=4096"])
+def test_a_few_sentences_pass_strangers_on(encoder: str) -> None:
+    """Also of an encoder about which kshot ships nothing of its own: the most similar one's table serves."""
+    single = router({"weather": "will it rain?", "music": "play a song"}, encoder).with_refused(0.2)
+    assert single.route("xylophone quartz").name is None
+    assert single.route("play the next song").name == "music"
+    rng, lost = np.random.default_rng(0), []
+    for _ in range(8):
+        chosen = [ROUTES[n] for n in rng.permutation(len(ROUTES))[:5]]
+        few = router([replace(one, sentences=one.sentences[:1]) for one in chosen], encoder, refused=0.1)
+        assert -np.inf < few.threshold < few.with_refused(0.3).threshold
+        names = [one.name for one in chosen]
+        known = [t for t, own in DESK.asked if own in names]
+        lost.append(
+            [np.mean([one.name is None for one in few.route_many(t)]) for t in (known, DESK.strangers)]
+        )
+    known_lost, strangers = np.mean(lost, 0)
+    assert known_lost < 0.35
+    assert strangers > known_lost + 0.1
 
 
 def test_routes_added_and_removed_equal_learning_afresh(gate: Router) -> None:

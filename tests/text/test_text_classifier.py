@@ -11,7 +11,7 @@ import torch
 import kshot
 from kshot.data import Episodes, Pool
 from kshot.errors import DataError, SettingError, UnsupportedError
-from kshot.learners.self_knowledge import known
+from kshot.learners.self_knowledge import Cell, known
 from kshot.tasks import NWayKShot
 from kshot.tasks.spaces.sureness import LEVELS
 from kshot.text import HashedNgrams, classifier, closed, encoder, opened, project, tune
@@ -146,7 +146,7 @@ def test_refusals_go_by_how_the_tasks_own_sentences_stand_to_each_other() -> Non
     learner = kshot.text.TextClassifier(kshot.text.encoder("hash:ngram?dim=1024")).eval()
     calibrate(learner, Episodes(alike, NWayKShot(5, 5, 5)), tasks=12, ways=(5,), shots=(5, 10))
     old = copy.deepcopy(learner)
-    old.self_knowledge = old.self_knowledge[:, : 8 + 2 * len(LEVELS)]  # as bases were before
+    old.self_knowledge = old.self_knowledge[:, : -len(LEVELS)]  # thresholds by other tasks alone
     lost = {}
     for name, base in (("own", learner), ("others'", old)):
         found, _ = answer_many(
@@ -167,6 +167,35 @@ def test_refusals_go_by_how_the_tasks_own_sentences_stand_to_each_other() -> Non
         lost[name] = float(np.mean(shares))
     assert lost["own"] < 0.25
     assert lost["others'"] > lost["own"] + 0.1
+
+
+def test_one_example_an_intent_goes_by_how_far_intents_lie_apart() -> None:
+    """Where intents lie close, a message lies close to some intent too, so more is asked of it before it is known."""
+    learner = classifier("hash:ngram")
+    near = [f"please tell me about the {w} of my new bank card" for w in ("fee", "pin", "limit", "colour")]
+    apart = ["where is my card", "what is the rate", "book a table", "play a song"]
+    least = {}
+    for name, texts in (("near", near), ("apart", apart)):
+        task = learner.adapt(texts, list("abcd"))
+        assert task.gauge is not None
+        assert task.knowledge is not None
+        level, sureness = task.gauge.level, task.gauge.sureness(task.knowledge.sureness)
+        least[name] = (level, sureness.threshold(0.1))
+    assert least["near"][0] > least["apart"][0] + 0.05
+    assert least["near"][1] > least["apart"][1] + 0.05
+
+
+def test_a_table_from_before_keeps_what_other_tasks_say() -> None:
+    """Its tasks measured themselves otherwise, so that part of it is left out, and nothing else."""
+    table = classifier("hash:ngram").self_knowledge
+    older = torch.cat([table[:, :8], table[:, 9:]], 1)
+    for new, old in zip(table, older, strict=True):
+        one, other = Cell.of(new.double().numpy()), Cell.of(old.double().numpy())
+        assert one.sureness.standing is not None
+        assert other.sureness.standing is None
+        assert (one.ways, one.accuracy, one.temperature) == (other.ways, other.accuracy, other.temperature)
+        assert (one.sureness.familiarity == other.sureness.familiarity).all()
+        assert (one.sureness.nonconformity == other.sureness.nonconformity).all()
 
 
 def _desk(rng: np.random.Generator, letters: str, loose: int) -> Pool:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from kshot import storage
 from kshot.errors import DataError, SettingError
-from kshot.text.answer_measures import fitted_mix, known_scores, least_score
+from kshot.text.answer_measures import OwnQuestions, fitted_mix, least_score, own_questions
 from kshot.text.answer_replies import reply
 from kshot.text.entries import Entry, Reply, checked_entries
 from kshot.text.feedback import Feedback, Rewards, Rule, said
@@ -79,8 +79,8 @@ class AnswerBank:
         """Replies to n messages, each with the texts of the bank that are nearest to it.
 
         Args:
-            refused: share of messages with an answer that may wrongly be called unknown; None: 0.05 where the bank
-                can tell, and nothing is unknown where it cannot (see `threshold`).
+            refused: share of messages with an answer that may wrongly be called unknown; None: 0.05, and nothing is
+                unknown where the bank cannot tell (see `threshold`).
             supports: how many of the nearest texts come along. best: how many entries the ranking names.
 
         Raises:
@@ -106,9 +106,11 @@ class AnswerBank:
         out: np.ndarray = self.mix.scores(signs) + self.rewards.moves(features, self.ids)
         return out
 
-    def text_signs(self, messages: list[str], features: np.ndarray) -> list[np.ndarray]:
-        """Signs of every question and of every answer, each [m, texts, 2]."""
-        return [part.signs(messages, features) for part in (self.questions, self.answers)]
+    def text_signs(
+        self, messages: list[str], features: np.ndarray, *, together: bool = False
+    ) -> list[np.ndarray]:
+        """Signs of every question and of every answer, each [m, texts, 2]; `together` as for `likeness.Meaning`."""
+        return [part.signs(messages, features, together=together) for part in (self.questions, self.answers)]
 
     def entry_signs(self, texts: list[np.ndarray]) -> np.ndarray:
         """Signs of entries, [m, entries, 4]."""
@@ -218,18 +220,29 @@ class AnswerBank:
         return self.with_mix(fitted_mix(self, messages, right))
 
     def threshold(self, refused: float | None = None) -> float:
-        """The score under which a message is unknown, -inf: none is.
+        """The score under which a message is unknown.
 
-        From scores of messages that have an answer: those given by `with_known`, else the bank's own questions, each
-        left out in turn, if there are at least 20 of entries with several. Of n such messages and a share r the
-        floor(r (n + 1))-th lowest score: a new message like them lies below with a chance of at most r.
+        By what kshot ships about other banks of this size, applied to how this bank's own questions, each left out in
+        turn, are answered; and the more of them have another beside them at their entry, the more by a quantile of their
+        scores. Messages given by `with_known` take their place, and from 20 on they alone decide: of n of them and a
+        share r the floor(r (n + 1))-th lowest score; a new message like them lies below with a chance of at most r.
+        A bank without any question, and with no known messages, cannot tell: -inf, nothing is unknown.
+
+        Raises:
+            SettingError: `refused` is no share. UnsupportedError: it is given, and the bank cannot tell.
         """
-        return least_score(self, self._known_scores, refused)
+        return least_score(self, refused)
 
     @cached_property
-    def _known_scores(self) -> np.ndarray:
-        """What a threshold is taken from, a cache."""
-        return known_scores(self)
+    def own_questions(self) -> OwnQuestions | None:
+        """How the bank answers its own questions, a cache; None where it has none."""
+        return own_questions(self)
+
+    @cached_property
+    def known_scores(self) -> np.ndarray:
+        """Best scores of the messages that `with_known` gave, a cache."""
+        found: np.ndarray = self.scores(list(self.known)).max(1) if self.known else np.zeros(0)
+        return found
 
     def save(self, path: str | Path) -> Path:
         """Write entries, feedback, weights and the encoder's name, in one step; `kshot.load` reads it."""

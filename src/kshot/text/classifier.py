@@ -5,13 +5,9 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib import resources
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,6 +19,7 @@ from kshot.tasks import Examples
 from kshot.tasks.spaces import Classes, OutputSpace
 from kshot.text.folder import TextModel
 from kshot.text.hashed import HashedNgrams
+from kshot.text.knowledge import of_encoder
 from kshot.text.specs import encoder as encoder_of
 from kshot.text.texts import TextEncoder
 from kshot.text.trainable import TrainableText
@@ -166,7 +163,7 @@ def classifier(encoder: str | Encoder = "hash:ngram", *, download: bool = False)
     """A learner of classes of texts, on an encoder or on one named by a string (see `kshot.text.encoder`).
 
     It refuses what is unknown once `kshot.trust.calibrate` has shown it other intents, or where a table for its encoder
-    travels with kshot (see `shipped`).
+    travels with kshot (see `kshot.text.knowledge`).
 
     Args:
         download: as for `kshot.text.encoder`.
@@ -180,7 +177,7 @@ def classifier(encoder: str | Encoder = "hash:ngram", *, download: bool = False)
     """
     made = encoder_of(encoder, download=download) if isinstance(encoder, str) else encoder
     learner = TextClassifier(made).eval()
-    known = shipped(made.fingerprint())
+    known = of_encoder(made) if isinstance(made, TextEncoder) else None
     if known is not None:
         learner.self_knowledge, learner.temperature = (part.clone() for part in known)
     return learner
@@ -213,18 +210,3 @@ def closed(learner: Learner) -> TextClassifier:
             f"the base is a {type(learner).__name__} that is not open; open one with opened"
         )
     return learner.on(learner.encoder.closed()).eval()
-
-
-@cache
-def shipped(fingerprint: str) -> tuple[Tensor, Tensor] | None:
-    """What travels with kshot for an encoder: the table of `kshot.trust.calibrate`, and the temperature; None: nothing.
-
-    `python -m benchmarks.text knowledge` makes the file, on the training parts of CLINC150 and BANKING77.
-    """
-    file = Path(str(resources.files("kshot") / "text" / "knowledge.safetensors"))
-    if not file.is_file():
-        return None
-    found = load_file(file)
-    if f"{fingerprint}/table" not in found:
-        return None
-    return found[f"{fingerprint}/table"], found[f"{fingerprint}/temperature"]

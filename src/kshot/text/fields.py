@@ -48,9 +48,10 @@ class Field:
         texts = tuple(self.texts[row] for row in rows)
         return Field(texts, place[self.owner[rows]], self.words.keep(rows), self.meaning.keep(rows))
 
-    def signs(self, messages: Sequence[str], features: np.ndarray) -> np.ndarray:
-        """BM25 share and likeness of every text for every message, [m, n, 2]."""
-        return np.stack([self.words.scores(messages) / UNIT, self.meaning.likeness(features)], 2)
+    def signs(self, messages: Sequence[str], features: np.ndarray, *, together: bool = False) -> np.ndarray:
+        """BM25 share and likeness of every text for every message, [m, n, 2]; `together` as for `Meaning.likeness`."""
+        likeness = self.meaning.likeness(features, together=together)
+        return np.stack([self.words.scores(messages) / UNIT, likeness], 2)
 
     def best(self, signs: np.ndarray, entries: int) -> np.ndarray:
         """Signs of texts [m, n, 2] to those of entries [m, entries, 2]: each sign of its best text; -inf: no text."""

@@ -77,15 +77,23 @@ class Meaning:
         """What messages are multiplied with, [n, d]; a cache."""
         return self.features if self.counts else _unit(self.features - _OFF * self._mean)
 
-    def likeness(self, messages: np.ndarray) -> np.ndarray:
-        """Of messages [m, d] and texts, [m, n]; the same bits for one message as for many."""
+    def likeness(self, messages: np.ndarray, *, together: bool = False) -> np.ndarray:
+        """Of messages [m, d] and texts, [m, n]; the same bits for one message as for many.
+
+        Args:
+            together: by one product, many times as fast for many messages, and the same but for rounding.
+        """
         if not len(self) or not len(messages):
             return np.zeros((len(messages), len(self)))
-        rows = []
-        for row in messages:
-            asked = _unit((row * self._rarity if self.counts else row - _OFF * self._mean)[None])[0]
-            rows.append(self._compared @ asked)
-        return np.stack(rows).astype(np.float64)
+        if together:
+            found: np.ndarray = self._asked(messages) @ self._compared.T
+        else:
+            found = np.stack([self._compared @ self._asked(row[None])[0] for row in messages])
+        return found.astype(np.float64)
+
+    def _asked(self, messages: np.ndarray) -> np.ndarray:
+        """What texts are multiplied with, [m, d]."""
+        return _unit(messages * self._rarity if self.counts else messages - _OFF * self._mean)
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

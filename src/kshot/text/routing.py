@@ -15,18 +15,18 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import torch
 
 from kshot import storage
 from kshot.bundles import load_learned
 from kshot.errors import BundleError, DataError, UnsupportedError
 from kshot.learners import Adapted, Explanation, Learner
 from kshot.learners.records import task_record
+from kshot.learners.self_knowledge import Gauge, among
 from kshot.tasks.spaces.sureness import checked_share
 from kshot.text.classifier import TextClassifier, classifier
+from kshot.text.knowledge import of_intents, settled
 from kshot.text.texts import TextEncoder, read_texts
-
-_LEAST = 20
-"""Sentences that a threshold is measured on at least."""
 
 
 @dataclass(frozen=True)
@@ -116,25 +116,36 @@ class Router:
 
     @cached_property
     def threshold(self) -> float:
-        """The score under which a message is passed on, -inf: none is.
+        """The score under which a message is passed on.
 
-        From the routes' sentences, each left out in turn (exactly), where 20 or more have another beside them in their
-        route: of n of them and a share r the floor(r (n + 1))-th lowest score. Else from what the base knows about other
-        tasks of this size; where it was never calibrated either, nothing is passed on.
+        By what kshot ships about other tasks of this size, applied to how this router's sentences fit each other, each
+        left out in turn (exactly); and the more sentences have another beside them in their route, the more by a
+        quantile of their own scores (see `kshot.text.knowledge`).
         """
         counts = Counter(self.task.targets)
         several = np.array([counts[label] > 1 for label in self.task.targets])
-        if several.sum() >= _LEAST:
-            try:
-                scores = np.sort(self._left_out_scores()[several])
-                place = int(self.refused * (len(scores) + 1))
-                return float(scores[place - 1]) if place else -np.inf
-            except UnsupportedError:  # a head that cannot do without an example
-                pass
+        try:
+            own = self._left_out_scores()[several] if several.any() else np.zeros(0)
+        except UnsupportedError:  # a head that cannot do without an example
+            own = np.zeros(0)
+        return settled(own, self.refused, self._usual())
+
+    def _usual(self) -> float:
+        """The threshold by other tasks."""
         known, gauge = self.task.knowledge, self.task.gauge
-        if known is None or gauge is None:
+        if known is not None and gauge is not None:
+            return gauge.sureness(known.sureness).threshold(self.refused)
+        encoder = self.task.learner.encoder
+        if not isinstance(encoder, TextEncoder):
             return -np.inf
-        return gauge.sureness(known.sureness).threshold(self.refused)
+        # a base without a table of its own: its scores are bare, so the threshold is put in their terms
+        own = self.task.outputs(self.task.embedded)
+        places = torch.tensor([self.names.index(label) for label in self.task.targets])
+        measure = Gauge.of(own, places, self.task.quick_left_out)
+        cell = among(of_intents(encoder), len(self), len(self.task) / len(self))
+        if cell is None:
+            return -np.inf
+        return measure.others + measure.span * measure.sureness(cell.sureness).threshold(self.refused)
 
     def _left_out_scores(self) -> np.ndarray:
         """Scores of the sentences, each left out, in the units of the whole task, as a message's are."""

@@ -71,8 +71,12 @@ def calibrate(
         learner.seen = torch.stack([seen.amin(0), seen.amax(0)])
     if found:
         learner.temperature.fill_(best_temperature([a.outputs for a in found], [a.targets for a in found]))
-        table = table_of([_cell(own, refused) for own in _by_size(found)])
-        learner.self_knowledge = table.to(learner.seen.device)
+        learner.self_knowledge = measured(found, refused).to(learner.seen.device)
+
+
+def measured(found: Sequence[Answered], refused: float) -> Tensor:
+    """The table of these tasks, a row for each size (see `learners.self_knowledge`)."""
+    return table_of([_cell(own, refused) for own in _by_size(found)])
 
 
 def _by_size(found: Sequence[Answered]) -> list[list[Answered]]:
