@@ -71,7 +71,8 @@ def asked() -> None:
             count = len(intent_sets.pool(judged).classes)
             for ways in sorted({5, min(20, count)}):
                 source = intent_sets.source((judged,), ways, 5)
-                _asked(learner, spec, source, title, ways, seconds, _titles(others(judged)))
+                for shots in (1,), (5, 10):
+                    _asked(learner, spec, source, title, ways, seconds, _titles(others(judged)), shots=shots)
 
 
 def elsewhere() -> None:
@@ -95,12 +96,12 @@ def elsewhere() -> None:
                         0.0,
                         _titles(tuple(intent_sets.NAMES)),
                         rule,
-                        shots,
+                        shots=shots,
                     )
 
 
 def _asked(learner: TextClassifier, spec: str, source: Any, title: str, ways: int, seconds: float,
-           calibrated_on: list[str], rule: str = "", shots: tuple[int, ...] = (1, 5, 10)) -> None:  # fmt: skip
+           calibrated_on: list[str], rule: str = "", *, shots: tuple[int, ...]) -> None:  # fmt: skip
     draw = torch.Generator().manual_seed(1)
     found, _ = answer_many(learner, source, 40, draw, ways=(ways,), shots=shots)
     for share in SHARES:
