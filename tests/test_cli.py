@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import kshot
 from commands import call, figures
+from kshot import cli
 from kshot.cli import app
 from kshot.demo.handwriting import digits
 from kshot.explanation import png
@@ -328,3 +329,26 @@ def test_ctrl_c_exits_130_and_the_same_command_goes_on(tmp_path: Path) -> None:
     assert "same" in errors
     assert "Traceback" not in errors
     assert not out.exists()
+
+
+def test_the_listed_commands_are_there_and_say_so_themselves() -> None:
+    """Help is written without importing a command, so here each is held against its own text."""
+    for name, (_, said) in cli.COMMANDS.items():
+        own = " ".join(call(name, "--help").output.split()).lower()
+        first = said.rstrip(".").split(",")[0].split(":")[0].lower().split()
+        assert first[0] in own, name
+        assert sum(word in own for word in first) >= 0.6 * len(first), f"{name}: {said}"
+    assert "Did you mean 'adapt'" in call("adpt", code=2).output
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("--help",), ("--version",), ("version",), ("nonsense",), ("--bogus",)]
+)
+def test_help_and_mistyped_names_do_not_wait_for_torch(words: tuple[str, ...]) -> None:
+    program = (
+        "import sys\nfrom kshot.cli import main\ntry:\n main()\nfinally:\n print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
+    assert done.stdout.strip().endswith("False"), done.stderr
+    assert "Traceback" not in done.stderr
+    assert (words[-1:] != ("--version",)) or done.stdout.startswith(kshot.__version__)

@@ -7,18 +7,21 @@
 ['left', 'right']
 """
 
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from kshot import control, data, encoders, heads, learners, tasks, text, vision
-from kshot.bundles import load
-from kshot.evaluation import Report, evaluate
-from kshot.learners import Adapted, Learner
-from kshot.tasks import Examples, Task
-from kshot.training import Run, Settings, fit
-from kshot.tuning import choose
-
 if TYPE_CHECKING:
+    from kshot import control, data, encoders, heads, learners, tasks, text, vision
+    from kshot.bundles import load
     from kshot.estimators import FewShotClassifier, FewShotRegressor
+    from kshot.evaluation import Report
+    from kshot.evaluation.evaluate import evaluate
+    from kshot.learners import Adapted, Learner
+    from kshot.tasks import Examples, Task
+    from kshot.training import Run, Settings
+    from kshot.training.fit import fit
+    from kshot.tuning.choose import choose
 
 __version__ = "0.1.0"
 
@@ -47,10 +50,26 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """The estimators when they are asked for: scikit-learn takes a second to import."""
-    if name in ("FewShotClassifier", "FewShotRegressor"):
-        from kshot import estimators
+_HOMES = {
+    "Adapted": "learners", "Examples": "tasks", "FewShotClassifier": "estimators", "FewShotRegressor": "estimators",
+    "Learner": "learners", "Report": "evaluation", "Run": "training", "Settings": "training", "Task": "tasks",
+    "choose": "tuning", "evaluate": "evaluation", "fit": "training", "load": "bundles",
+}  # fmt: skip
+"""Where the names that are no modules live."""
 
-        return getattr(estimators, name)
-    raise AttributeError(f"module 'kshot' has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    """Names and modules when they are asked for: torch takes more than a second to import, and `kshot --help` needs none
+    of it."""
+    if name in _HOMES:
+        found = getattr(import_module(f"kshot.{_HOMES[name]}"), name)
+    elif not name.startswith("_") and find_spec(f"kshot.{name}") is not None:
+        found = import_module(f"kshot.{name}")
+    else:
+        raise AttributeError(f"module 'kshot' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any, cast
 
@@ -316,3 +316,8 @@ def _candidates(name: str, path: Path) -> list[Path]:
         f for folder in folders if folder.is_dir() for f in sorted(folder.glob(f"*{SUFFIX}")) if f != path
     ]
     return sorted(files, key=lambda f: f.stem != name)
+
+
+for _domain in metadata.entry_points(group="kshot.domains"):
+    # so that what a domain registers is known to whoever opens a file, whatever was imported before
+    _domain.load()

@@ -1,129 +1,114 @@
-"""The command `kshot`. Thin: parse, call one function, print."""
+"""The command `kshot`. Thin: parse, call one function, print.
+
+Which commands there are stands here; a command is imported when it is called, for torch takes more than a second to import,
+and who asks for help or mistypes a name need not wait for it.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
-from kshot.commandline import (
-    calibration,
-    catalogue,
-    choosing,
-    database,
-    evaluating,
-    explaining,
-    exporting,
-    forgetting,
-    gathered,
-    golden,
-    labelling,
-    learn,
-    predicting,
-    serving,
-    use,
-)
-from kshot.commandline.output import JSON_HELP, SEED_HELP, console, finish, guarded, say
-from kshot.demo import run_demo
-from kshot.demo.bandit import run_bandit
-from kshot.demo.detect import run_detect
-from kshot.demo.entities import run_entities
-from kshot.demo.maze import run_maze
-from kshot.demo.robot import run_robot
-from kshot.demo.service import run_service
-from kshot.errors import SettingError
+COMMANDS = {
+    "demo": ("demonstrating", "See it all once: train, learn, compare, explain, save."),
+    "check": ("learn", "Say what data are, and what is wrong with them."),
+    "train": ("learn", "Meta-train a base of your own."),
+    "evaluate": ("evaluating", "Measure a base on random tasks, or a saved task on examples."),
+    "calibrate": ("calibration", 'Measure when a base should say "unknown", on your data.'),
+    "adapt": ("use", "Teach a base new classes from a few examples each."),
+    "choose": ("choosing", "Compare heads and adapters on your own few examples."),
+    "add": ("use", "Teach a saved task further examples, also of new classes."),
+    "remove": ("forgetting", "Take examples out of a saved task."),
+    "restore": ("forgetting", "Bring examples back that kshot remove took out."),
+    "forget": ("forgetting", "Leave nothing of examples in a saved task."),
+    "retune": ("forgetting", "Choose the scalars of a saved task's head anew."),
+    "predict": ("predicting", "Answer inputs with a saved task or bank of answers."),
+    "explain": ("explaining", "Say which of the taught examples decided an answer."),
+    "export": ("exporting", "Write encoder and adapted head as an ONNX file."),
+    "suggest": ("labelling", "Say which inputs to label next."),
+    "show": ("use", "Say what a saved file is."),
+    "diff": ("golden", "Show what two versions of a task answer differently."),
+    "rebase": ("gathered", "Move saved tasks to another base."),
+    "encoders": ("catalogue", "List the networks that are there, or could be had."),
+    "get": ("catalogue", "Download a network trained on photos."),
+    "version": ("version", "Print the version of kshot."),
+    "serve": ("serving", "Serve bases over HTTP: post examples, get a model, ask it."),
+    "keys": ("serving", "Keys of the service."),
+    "db": ("database", "The database of the service."),
+}
+"""By name: the module in `kshot.commandline` whose function (or group of commands) of this name it is, and what help lists."""
+
+_STYLE: dict[str, Any] = {
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "rich_markup_mode": None,
+}
+
+
+class Later(Mapping[str, Any]):
+    """The commands, each imported when it is taken out."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+    def __getitem__(self, name: str) -> Any:
+        found = getattr(import_module(f"kshot.commandline.{COMMANDS[name][0]}"), name)
+        holder = typer.Typer(**_STYLE)
+        if isinstance(found, typer.Typer):
+            holder.add_typer(found, name=name)
+            return get_command(holder).commands[name]  # type: ignore[attr-defined]
+        holder.command(name)(found)
+        return get_command(holder)
+
+
+class Commands(TyperGroup):
+    """The group of all commands; to list them imports none."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = Later()  # type: ignore[assignment]
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, said) for name, (_, said) in COMMANDS.items()])
+
 
 app = typer.Typer(
+    cls=Commands,
     help="Teaches software by example: train once, then learn a new task from a handful of examples. "
     "Start with: kshot demo",
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    **_STYLE,
 )
 
 
-@guarded
-def demo(
-    about: Annotated[
-        str,
-        typer.Argument(
-            help="pictures; service: a service desk that you can talk to; detect: things found in pictures; entities: "
-            "what is marked in texts; maze: planning a way; bandit: exploring; robot: joints break in mid-run."
-        ),
-    ] = "pictures",
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="A folder that holds Omniglot, for a second kind of handwriting; for service, one with banking77; for "
-            "detect, one with bccd or playing_cards; for entities, one with wnut17."
-        ),
-    ] = None,
-    effort: Annotated[str, typer.Option(help="quick (about 4 minutes), normal or best.")] = "quick",
-    seed: Annotated[int, typer.Option(help=SEED_HELP)] = 0,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for the report, the base and the pictures.")
-    ] = Path("demo"),
-    encoder: Annotated[
-        str | None, typer.Option(help="For service and entities: what reads texts, for example hash:ngram.")
-    ] = None,
-    script: Annotated[
-        Path | None, typer.Option(help="For service: a file with what to say, a message a line.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False,
+def _version(asked: bool) -> None:
+    if asked:
+        import kshot
+
+        typer.echo(kshot.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _kshot(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version of kshot.")
+    ] = False,
 ) -> None:
-    """See it all once: train on invented characters, learn real handwriting, compare, explain, save.
-
-    Needs no data and no graphics card. `kshot demo service` learns intents of a service desk from five sentences
-    each, answers what you type, and is taught by you. `kshot demo detect` finds and names things in pictures,
-    `kshot demo entities` in texts. `kshot demo maze` learns to plan in a new kind of map from 16 solved ones,
-    `kshot demo bandit` learns which arm to pull, `kshot demo robot` breaks joints of a running robot; each writes
-    its pictures.
-
-    Example:  kshot demo
-    """
-    known = ("pictures", "service", "detect", "entities", "maze", "bandit", "robot")
-    if about not in known:
-        raise SettingError(f"demo is about {about!r}; there are {', '.join(known)}")
-    if about == "entities":
-        finish(run_entities(console(), out=out, data=data, spec=encoder, seed=seed), as_json)
-        return
-    if about == "detect":
-        finish(run_detect(console(), out=out, data=data, seed=seed), as_json)
-        return
-    played: dict[str, Callable[..., dict[str, Any]]] = {
-        "maze": run_maze,
-        "bandit": run_bandit,
-        "robot": run_robot,
-    }
-    if about in played:
-        finish(played[about](console(), out=out, seed=seed), as_json)
-        return
-    if about == "service":
-        finish(run_service(console(), data=data, spec=encoder, script=script), as_json)
-        return
-    finish(run_demo(console(), out=out, effort=effort, seed=seed, data=data), as_json)
-
-
-@guarded
-def version() -> None:
-    """Print the version of kshot."""
-    import kshot
-
-    say(kshot.__version__)
-
-
-for command in (
-    demo, learn.check, learn.train, evaluating.evaluate, calibration.calibrate, use.adapt, choosing.choose, use.add, forgetting.remove, forgetting.restore, forgetting.forget, forgetting.retune, predicting.predict, explaining.explain, exporting.export, labelling.suggest, use.show, golden.diff, gathered.rebase, catalogue.encoders, catalogue.get,
-    version,
-):  # fmt: skip
-    app.command()(command)
-app.command()(serving.serve)
-app.add_typer(serving.keys, name="keys")
-app.add_typer(database.db, name="db")
+    """Options of kshot itself."""
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,6 @@ from rich.console import Console
 from rich.table import Table
 
 from kshot.errors import InputWarning, KshotError, RegressionWarning
-from kshot.training import Stopped, speaks
 
 SPOKEN = (InputWarning, RegressionWarning)
 P = ParamSpec("P")
@@ -39,12 +39,10 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
         try:
             with spoken_warnings():
                 return command(*args, **kwargs)
-        except Stopped as stop:
-            typer.echo(f"Stopped: {stop}", err=True)
-            raise typer.Exit(130) from None
         except KshotError as error:
-            typer.echo(f"Error: {error}", err=True)
-            raise typer.Exit(2) from None
+            stopped = isinstance(error, SystemExit)  # training that was interrupted: `training.Stopped`
+            typer.echo(f"{'Stopped' if stopped else 'Error'}: {error}", err=True)
+            raise typer.Exit(130 if stopped else 2) from None
         except KeyboardInterrupt:
             typer.echo(
                 "Stopped by Ctrl-C; nothing was half-written. Run the same command to start again.", err=True
@@ -76,7 +74,7 @@ def spoken_warnings() -> Iterator[None]:
 
 def finish(figures: Mapping[str, Any], as_json: bool) -> None:
     """Print the JSON line, if it was asked for."""
-    if as_json and speaks():
+    if as_json and _speaks():
         typer.echo(json.dumps({key: _plain(value) for key, value in figures.items()}))
 
 
@@ -94,11 +92,20 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Seq
         table.add_column(name, justify="right" if place in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(cell.replace("[", "\\[") for cell in row))
-    if speaks():
+    if _speaks():
         console().print(table)
 
 
 def say(text: str) -> None:
     """A sentence on standard output; of several processes of torchrun the first one speaks."""
-    if speaks():
+    if _speaks():
         typer.echo(text)
+
+
+def _speaks() -> bool:
+    """Of several processes of torchrun the first one speaks; where there is but one, torch is not asked, nor imported."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return True
+    from kshot.training import speaks
+
+    return speaks()

@@ -55,10 +55,9 @@ def predict(
     """
     skipped = Skipped()
     if sources.is_bank(task):
-        replying.reply_all(
-            sources.bank_of(task, base), paths or [], text or [], input, csv,
-            skipped if skip_unreadable else None, refused, as_json,
-        )  # fmt: skip
+        bank, own = sources.bank_of(task, base), Columns(tuple(input or ()), kind="text")
+        asked = all_questions(bank.encoder, paths or [], text or [], own)
+        replying.reply_all(bank, asked, csv, skipped if skip_unreadable else None, refused, as_json)
         return
     ready = sources.task_of(task, base)
     columns = Columns.asked(input, base=ready.learner)
@@ -67,8 +66,7 @@ def predict(
         marked.find(ready, asked, csv, as_json)
         return
     answers = answer_all(ready, asked, skipped if skip_unreadable else None, refused)
-    shown: list[Answer] = []
-    unknown = among = 0
+    shown, unknown, among = list[Answer](), 0, 0
 
     def watched() -> Any:
         nonlocal unknown, among

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kshot.commandline.answers import CHUNK, Skipped, say_summary, short, write_table
-from kshot.commandline.columns import Columns
 from kshot.commandline.output import finish, say, show_table
-from kshot.commandline.questions import Question, all_questions
+from kshot.commandline.questions import Question
 from kshot.errors import DataError
 from kshot.text import AnswerBank, Reply
 
@@ -22,15 +21,18 @@ HEAD = ("row", "text", "id", "answer", "probability", "unknown", "score",
 
 
 def reply_all(
-    bank: AnswerBank, paths: Sequence[Path], texts: Sequence[str], input: Sequence[str] | None, csv: Path | None,
-    skipped: Skipped | None, refused: float | None, as_json: bool,
-) -> None:  # fmt: skip
+    bank: AnswerBank,
+    asked: Iterator[Question],
+    csv: Path | None,
+    skipped: Skipped | None,
+    refused: float | None,
+    as_json: bool,
+) -> None:
     """Ask the bank every message, show the first replies, write them all to `csv`, say how many are unknown.
 
     Args:
-        input: what --input says. skipped: what cannot be read is noted here and left out; None: it is an error.
+        skipped: what cannot be read is noted here and left out; None: it is an error.
     """
-    asked = all_questions(bank.encoder, paths, texts, Columns(tuple(input or ()), kind="text"))
     shown: list[tuple[str, Reply]] = []
     count = unknown = 0
 
