@@ -29,6 +29,7 @@ from benchmarks.rows import append, data_folder
 from kshot.demo.service_data import shipped_desk
 from kshot.text import AnswerBank, Entry, TextEncoder
 from kshot.text.answer_bank import unit
+from kshot.text.bm25 import counts_of
 from kshot.text.feedback import Feedback
 from kshot.text.mixing import USUAL_MEANING, USUAL_WORDS, Case, Mix, learn_mix
 
@@ -160,7 +161,7 @@ def _alone(bank: AnswerBank, messages: list[str]) -> dict[str, np.ndarray]:
     for name, part in (("questions", bank.questions), ("answers", bank.answers)):
         if not part.texts:
             continue
-        signs = part.signs(messages, features)
+        signs = part.signs(counts_of(messages), features)
         cosine = features.astype(np.float64) @ part.meaning.features.T.astype(np.float64)
         for what, own in (("BM25", signs[..., 0]), ("dense", cosine), ("likeness", signs[..., 1])):
             found[f"{what} alone, {name}"] = part.best(np.stack([own, own], 2), len(bank))[..., 0]

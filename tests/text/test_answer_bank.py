@@ -330,3 +330,22 @@ def test_a_new_entry_encodes_its_own_texts_alone(bank: AnswerBank, monkeypatch: 
     grown = bank.add([Entry("hire", "We hire out skis in winter.", ("Do you rent out skis?",))])
     assert read == ["Do you rent out skis?", "We hire out skis in winter."]
     assert grown.ask("skis to rent").id == "hire"
+
+
+def test_words_of_many_messages_score_as_one_by_one() -> None:
+    """To the last bit, in any company; words that nobody wrote, and messages without a known word, count nothing."""
+    table = Bm25.of(TEXTS)
+    asked = [*ASKED, "zzz qqq", "card card card"]
+    whole = table.scores(asked)
+    for row, message in enumerate(asked):
+        assert np.array_equal(whole[row], table.scores([message])[0])
+    assert np.allclose(whole[0], reference_bm25(TEXTS, asked[0]))
+    assert not table.scores(["zzz qqq"]).any()
+
+
+def test_feedback_does_not_make_the_bank_ask_itself_again(bank: AnswerBank) -> None:
+    assert bank.own_questions is not None
+    told = bank.learn_from([(ASKED[0], bank.ids[0], False)])
+    for other in (told, told.forget_feedback(bank.ids[0]), bank.with_known(ASKED)):
+        assert other.own_questions is bank.own_questions
+    assert bank.remove(bank.ids[0]).own_questions is not bank.own_questions

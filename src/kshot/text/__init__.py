@@ -1,7 +1,7 @@
 """Text: encoders by one string, classes of texts, intents with refusal, entities."""
 
 from kshot.bundles import register_encoder, register_learner, register_opener
-from kshot.text.answer_bank import AnswerBank, answers
+from kshot.text.answer_bank import AnswerBank
 from kshot.text.answer_files import load_answers
 from kshot.text.cache import FeatureCache
 from kshot.text.classifier import TextClassifier, classifier, closed, opened
@@ -10,6 +10,7 @@ from kshot.text.entries import Entry, Reply
 from kshot.text.finder import SpanFinder
 from kshot.text.folder import TextModel
 from kshot.text.hashed import HashedNgrams
+from kshot.text.new_bank import answers
 from kshot.text.onnx_file import OnnxText
 from kshot.text.project import ProjectedText, project
 from kshot.text.routing import Route, Routed, Router, load_router, router

@@ -16,15 +16,14 @@ import numpy as np
 from torch.nn import functional as F
 
 from kshot import storage
-from kshot.errors import DataError, SettingError
+from kshot.errors import DataError
 from kshot.text.answer_measures import OwnQuestions, fitted_mix, least_score, own_questions
 from kshot.text.answer_replies import reply
+from kshot.text.bm25 import counts_of
 from kshot.text.entries import Entry, Reply, checked_entries
-from kshot.text.feedback import Feedback, Rewards, Rule, said
+from kshot.text.feedback import Feedback, Rewards, said
 from kshot.text.fields import Field
-from kshot.text.hashed import HashedNgrams
-from kshot.text.mixing import USUAL_MEANING, USUAL_WORDS, Mix
-from kshot.text.specs import encoder as encoder_of
+from kshot.text.mixing import Mix
 from kshot.text.texts import TextEncoder, read_texts
 
 
@@ -110,7 +109,8 @@ class AnswerBank:
         self, messages: list[str], features: np.ndarray, *, together: bool = False
     ) -> list[np.ndarray]:
         """Signs of every question and of every answer, each [m, texts, 2]; `together` as for `likeness.Meaning`."""
-        return [part.signs(messages, features, together=together) for part in (self.questions, self.answers)]
+        counted = counts_of(messages)
+        return [part.signs(counted, features, together=together) for part in (self.questions, self.answers)]
 
     def entry_signs(self, texts: list[np.ndarray]) -> np.ndarray:
         """Signs of entries, [m, entries, 4]."""
@@ -193,15 +193,22 @@ class AnswerBank:
         if not told:
             return self
         features = unit(self.encoder, read_texts([one.message for one in told]))
-        return replace(self, rewards=self.rewards.add(told, features))
+        return self._with(rewards=self.rewards.add(told, features))
 
     def forget_feedback(self, ids: str | Sequence[str]) -> AnswerBank:
         """A new bank to which nothing was said of these entries."""
-        return replace(self, rewards=self.rewards.without([ids] if isinstance(ids, str) else list(ids)))
+        return self._with(rewards=self.rewards.without([ids] if isinstance(ids, str) else list(ids)))
 
     def with_known(self, messages: Any) -> AnswerBank:
         """A new bank that measures its threshold on these messages, which are known to have an answer in it."""
-        return replace(self, known=tuple(read_texts(messages)))
+        return self._with(known=tuple(read_texts(messages)))
+
+    def _with(self, **changes: Any) -> AnswerBank:
+        """A new bank with the same texts and weights, which answers its own questions alike."""
+        other = replace(self, **changes)
+        if "own_questions" in self.__dict__:
+            other.__dict__["own_questions"] = self.own_questions
+        return other
 
     def with_mix(self, mix: Mix) -> AnswerBank:
         """A new bank with other weights."""
@@ -262,39 +269,3 @@ class AnswerBank:
 def unit(encoder: TextEncoder, texts: Sequence[str]) -> np.ndarray:
     """Features of texts, of length 1, [n, d]."""
     return F.normalize(encoder.encode(list(texts)).float(), dim=1).numpy()
-
-
-def answers(
-    entries: Any,
-    encoder: str | TextEncoder = "hash:ngram",
-    *,
-    mix: Mix | None = None,
-    rule: Rule | None = None,
-    download: bool = False,
-) -> AnswerBank:
-    """A bank of answers.
-
-    Args:
-        entries: (question or questions, answer) pairs, `Entry` objects, or mappings with id, answer and questions.
-        encoder: gives the meaning of texts; an encoder, or one named by a string (see `kshot.text.encoder`).
-        mix: how words and meaning, questions and answers count; None: what other data said for such encoders.
-        rule: how strongly feedback counts.
-
-    Raises:
-        DataError: entries that are none.
-
-    >>> import kshot
-    >>> bank = kshot.text.answers([
-    ...     (["where is my card?", "my card did not come"], "It takes five working days."),
-    ...     ("which fees are there?", "Payments are free."),
-    ... ])
-    >>> reply = bank.ask("when does the card come?")
-    >>> reply.answer, reply.supports[0].text
-    ('It takes five working days.', 'my card did not come')
-    """
-    made = encoder_of(encoder, download=download) if isinstance(encoder, str) else encoder
-    if not isinstance(made, TextEncoder):
-        raise SettingError(f"the encoder is a {type(made).__name__}; a bank of answers needs one for texts")
-    usual = USUAL_WORDS if made.kind == HashedNgrams.kind else USUAL_MEANING
-    none = Field.empty(made)
-    return AnswerBank(made, (), mix or usual, none, none, Rewards(rule or Rule())).add(entries)

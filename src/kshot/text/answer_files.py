@@ -10,9 +10,10 @@ from torch import Tensor
 from kshot import storage
 from kshot.bundles import make_encoder
 from kshot.errors import BundleError
-from kshot.text.answer_bank import AnswerBank, answers
+from kshot.text.answer_bank import AnswerBank
 from kshot.text.feedback import Rule
 from kshot.text.mixing import Mix
+from kshot.text.new_bank import answers
 from kshot.text.texts import TextEncoder
 
 

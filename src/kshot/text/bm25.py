@@ -7,7 +7,7 @@ which is never negative.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -50,8 +50,7 @@ class Bm25:
         words, sizes = dict(self.words), []
         columns: list[int] = []
         counts: list[int] = []
-        for text in texts:
-            found = Counter(words_of(text))
+        for found in counts_of(texts):
             columns.extend([words.setdefault(word, len(words)) for word in found])
             counts.extend(found.values())
             sizes.append(len(found))
@@ -73,17 +72,25 @@ class Bm25:
 
     def scores(self, messages: Sequence[str]) -> np.ndarray:
         """BM25 of each row for each message, [m, n]; the constant factor k1 + 1 is left out, as Lucene does."""
-        return np.stack([self._scores(text) for text in messages]) if messages else np.zeros((0, len(self)))
+        return self.scores_of(counts_of(messages))
 
-    def _scores(self, message: str) -> np.ndarray:
-        scores = np.zeros(len(self))
+    def scores_of(self, counted: Sequence[Mapping[str, int]]) -> np.ndarray:
+        """As `scores`, for messages whose words are counted already.
+
+        All words' rows are laid one behind the other and summed by message and row, in the order of the message's words.
+        """
         starts, rows, values, idf = self._postings
-        for word, times in Counter(words_of(message)).items():
-            column = self.words.get(word)
-            if column is not None:
-                own = slice(starts[column], starts[column + 1])
-                scores[rows[own]] += times * idf[column] * values[own]
-        return scores
+        found = [(place, self.words[word], times) for place, own in enumerate(counted)
+                 for word, times in own.items() if word in self.words]  # fmt: skip
+        if not found:
+            return np.zeros((len(counted), len(self)))
+        message, column, times = (np.array(part) for part in zip(*found, strict=True))
+        sizes = starts[column + 1] - starts[column]
+        ends = np.cumsum(sizes)
+        places = np.repeat(starts[column] - (ends - sizes), sizes) + np.arange(ends[-1])
+        cells = np.repeat(message * len(self), sizes) + rows[places]
+        weights = np.repeat(times * idf[column], sizes) * values[places]
+        return np.bincount(cells, weights, len(counted) * len(self)).reshape(len(counted), len(self))
 
     @cached_property
     def _postings(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -100,6 +107,11 @@ class Bm25:
         values = (self.counts / (self.counts + norm[row]))[order]
         idf = np.log1p((n - frequency + 0.5) / (frequency + 0.5))
         return starts, row[order], values, idf
+
+
+def counts_of(texts: Sequence[str]) -> list[Counter[str]]:
+    """How often each word is in each text, in the order of their first place."""
+    return [Counter(words_of(text)) for text in texts]
 
 
 def words_of(text: str) -> list[str]:

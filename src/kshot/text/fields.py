@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,10 +48,16 @@ class Field:
         texts = tuple(self.texts[row] for row in rows)
         return Field(texts, place[self.owner[rows]], self.words.keep(rows), self.meaning.keep(rows))
 
-    def signs(self, messages: Sequence[str], features: np.ndarray, *, together: bool = False) -> np.ndarray:
-        """BM25 share and likeness of every text for every message, [m, n, 2]; `together` as for `Meaning.likeness`."""
+    def signs(
+        self, counted: Sequence[Mapping[str, int]], features: np.ndarray, *, together: bool = False
+    ) -> np.ndarray:
+        """BM25 share and likeness of every text for every message, [m, n, 2]; `together` as for `Meaning.likeness`.
+
+        Args:
+            counted: the messages' words, see `bm25.counts_of`.
+        """
         likeness = self.meaning.likeness(features, together=together)
-        return np.stack([self.words.scores(messages) / UNIT, likeness], 2)
+        return np.stack([self.words.scores_of(counted) / UNIT, likeness], 2)
 
     def best(self, signs: np.ndarray, entries: int) -> np.ndarray:
         """Signs of texts [m, n, 2] to those of entries [m, entries, 2]: each sign of its best text; -inf: no text."""
