@@ -30,7 +30,7 @@ from kshot.evaluation import Interval, embed_all, expected_calibration_error
 from kshot.evaluation.reliability import Reliability, prediction
 from kshot.learners import Learner, ProtoNet
 from kshot.learners.embedding import encoded
-from kshot.learners.learner import evaluating
+from kshot.learners.eval_mode import evaluating
 from kshot.seeds import generator
 from kshot.tasks import Examples, NWayKShot, Task
 from kshot.tasks.spaces import Classes

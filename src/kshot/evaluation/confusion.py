@@ -9,7 +9,8 @@ import torch
 from kshot.errors import DataError
 from kshot.evaluation.evaluate import _embedded
 from kshot.learners.embedding import encoded
-from kshot.learners.learner import Learner, evaluating
+from kshot.learners.eval_mode import evaluating
+from kshot.learners.learner import Learner
 from kshot.seeds import generator
 from kshot.tasks import TaskSource
 from kshot.tasks.spaces import Classes

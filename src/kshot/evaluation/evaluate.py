@@ -16,7 +16,8 @@ from kshot.evaluation.reliability import Reliability, prediction
 from kshot.evaluation.report import Report
 from kshot.evaluation.timing import time_to_adapt
 from kshot.learners.embedding import embed_all, encoded, keeps_features
-from kshot.learners.learner import Learner, evaluating
+from kshot.learners.eval_mode import evaluating
+from kshot.learners.learner import Learner
 from kshot.seeds import generator
 from kshot.tasks import InteractiveTask, NWayKShot, Task, TaskSource, sample_batch
 from kshot.tasks.spaces import Classes

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kshot.errors import DataError, SettingError, UnsupportedError, need
 from kshot.learners import Adapted
-from kshot.learners.learner import evaluating
+from kshot.learners.eval_mode import evaluating
 from kshot.tasks.spaces import Classes
 
 CAPTUM = {"integrated_gradients": "IntegratedGradients", "saliency": "Saliency"}

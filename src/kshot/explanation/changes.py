@@ -15,7 +15,7 @@ from torch.func import functional_call
 from kshot.encoders import normalising
 from kshot.errors import DataError
 from kshot.learners import Adapted, Movement
-from kshot.learners.learner import evaluating
+from kshot.learners.eval_mode import evaluating
 
 _BODY = "encoder."
 

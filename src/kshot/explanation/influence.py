@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kshot.errors import SettingError, UnsupportedError
 from kshot.learners import Adapted, GradientLearner
-from kshot.learners.learner import evaluating
+from kshot.learners.eval_mode import evaluating
 from kshot.tasks import Examples
 from kshot.tasks.spaces import Classes
 

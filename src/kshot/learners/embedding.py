@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from kshot.data import Episodes, Mixed, Pool
-from kshot.learners.learner import Learner, evaluating
+from kshot.learners.eval_mode import evaluating
+from kshot.learners.learner import Learner
 from kshot.tasks import Examples, Task, TaskSource
 from kshot.tasks.examples import joined, take
 

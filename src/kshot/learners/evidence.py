@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from kshot.errors import TaskError, UnsupportedError
+from kshot.learners.eval_mode import evaluating
 from kshot.learners.given import like, plain
-from kshot.learners.learner import evaluating
 from kshot.learners.results import Explanation, Ranked
 from kshot.learners.self_knowledge import known
 from kshot.tasks import Examples

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from kshot.errors import DataError, InputWarning, callers_level
-from kshot.learners.learner import Embedded, Learner, evaluating
+from kshot.learners.eval_mode import evaluating
+from kshot.learners.learner import Embedded, Learner
 from kshot.tasks.examples import joined
 from kshot.tasks.spaces import Classes, OutputSpace, Pieces
 

@@ -6,24 +6,22 @@ A learner is written for one task; the engine makes it many. A new one sets `kin
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kshot.encoders import Encoder
 from kshot.errors import DataError, UnsupportedError
+from kshot.learners.shortcuts import Shortcuts
+from kshot.learners.unpacking import guessed_space, unpacked
 from kshot.tasks import Examples, InteractiveTask, Task
 from kshot.tasks.spaces import Classes, Numbers, OutputSpace
 
 if TYPE_CHECKING:
-    from kshot.heads import Before, WithoutEach
     from kshot.learners.adapted import Adapted
 
 State = Any
@@ -48,7 +46,7 @@ class Movement(NamedTuple):
     policy: str = "module"
 
 
-class Learner(nn.Module, ABC):
+class Learner(Shortcuts, nn.Module, ABC):
     """Base of all learners.
 
     Attributes:
@@ -96,42 +94,8 @@ class Learner(nn.Module, ABC):
     def respond(self, state: State, inputs: Any, space: OutputSpace) -> Any:
         """Outputs for embedded inputs (`Embedded`), in the form the space's `loss` takes."""
 
-    def solve_after(self, before: Before, support: Examples, space: OutputSpace) -> State:
-        """As `solve`, where some of the examples were solved before (`before.rows`); whoever can saves work by it.
-
-        It must answer as `solve` does, within rounding. By default it is `solve`.
-        """
-        return self.solve(support, space)
-
-    def respond_to_own(self, state: State, support: Examples, space: OutputSpace) -> Any:
-        """As `respond` to the inputs of the support that the state was solved for, within rounding; by default `respond`."""
-        return self.respond(state, support.inputs, space)
-
-    def respond_left_out(self, state: State, support: Examples, space: OutputSpace) -> Tensor | None:
-        """Scores [n, classes] for each example of the support by the state without it, within rounding, for a learner
-        whose refusals go by them (see `Gauge`); None: they do not.
-        """
-        return None
-
-    def kept(self, state: State, support: Examples) -> Mapping[str, np.ndarray]:
-        """What of a state is small and worth storing beside the support's embeddings, as arrays in float32; empty:
-        nothing. `grown` makes a state of it that answers as the whole one does, within rounding.
-        """
-        return {}
-
-    def grown(self, kept: Mapping[str, np.ndarray], embedded: np.ndarray) -> State:
-        """A state for `respond` out of what was kept and the support's embeddings [n, ...], without solving."""
-        raise UnsupportedError(f"{type(self).__name__} keeps nothing of its state; solve it again")
-
     def movement(self, state: State, space: OutputSpace) -> Movement | None:
         """What adapting moved in the network; None where it moves nothing."""
-        return None
-
-    def without_each(self, support: Examples, space: OutputSpace) -> WithoutEach | None:
-        """The closed form of adapting without each example in turn; None where there is none.
-
-        `support` is as for `solve`. Without a closed form tasks are adapted again, which is exact too.
-        """
         return None
 
     def scalars(self) -> dict[str, float]:
@@ -253,14 +217,7 @@ class Learner(nn.Module, ABC):
         Raises:
             DataError: no targets.
         """
-        if isinstance(inputs, Examples):
-            return inputs.inputs, inputs.targets
-        if targets is None:
-            raise DataError("no targets were given; adapt(inputs, targets) needs one label per input")
-        if isinstance(inputs, str) and isinstance(targets, str):
-            return [inputs], [targets]
-        by_place = isinstance(targets, str | bytes | Tensor | list | tuple | np.ndarray | np.generic)
-        return inputs, targets if by_place else list(targets)
+        return unpacked(inputs, targets)
 
     def adapt(
         self,
@@ -297,51 +254,8 @@ class Learner(nn.Module, ABC):
 
     def guess_space(self, targets: Any) -> OutputSpace:
         """Numbers for floating-point targets, else the classes that occur."""
-        if Numbers in self.spaces and _real(targets):
-            first = targets[0]
-            return Numbers(len(first) if hasattr(first, "__len__") and getattr(first, "ndim", 1) > 0 else 1)
-        return Classes.of(targets)
-
-
-_LOCK = threading.Lock()
-_HELD: dict[nn.Module, list[int]] = {}
-"""Parts held in eval mode: how many calls hold each, and whether it was training before the first."""
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Run in eval mode and put the mode of every part back, also when several threads do so at once."""
-    parts = list(module.modules())
-    with _LOCK:
-        if not any(part.training or part in _HELD for part in parts):
-            parts = []  # as a served base always is: there is nothing to put back
-        for part in parts:
-            _HELD.setdefault(part, [0, part.training])[0] += 1
-            part.training = False
-    try:
-        yield
-    finally:
-        with _LOCK:
-            for part in parts:
-                held = _HELD[part]
-                held[0] -= 1
-                if not held[0]:
-                    part.training = bool(_HELD.pop(part)[1])
+        return guessed_space(targets, numbers=Numbers in self.spaces)
 
 
 def _each(values: Embedded) -> list[Tensor]:
     return values if isinstance(values, list) else [values]
-
-
-def _real(targets: Any) -> bool:
-    if isinstance(targets, Tensor):
-        return targets.is_floating_point()
-    kind = getattr(getattr(targets, "dtype", None), "kind", None)
-    if kind is not None:
-        return bool(kind == "f")
-    if any(isinstance(t, str) for t in targets):
-        return False  # labels, of which a data frame's missing ones are NaN
-    return any(
-        isinstance(t, float) or (isinstance(t, list | tuple) and bool(t) and not isinstance(t[0], str))
-        for t in targets
-    )

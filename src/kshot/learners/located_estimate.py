@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kshot.learners.eval_mode import evaluating
 from kshot.learners.given import like
-from kshot.learners.learner import evaluating
 from kshot.learners.located import Located
 from kshot.learners.self_estimate import SelfEstimate, SuspectLabel, suspicion, wilson
 from kshot.seeds import generator

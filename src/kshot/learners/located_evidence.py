@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from kshot.errors import TaskError
+from kshot.learners.eval_mode import evaluating
 from kshot.learners.evidence import READAPTED, declared
 from kshot.learners.given import like
-from kshot.learners.learner import State, evaluating
+from kshot.learners.learner import State
 from kshot.learners.localiser import Candidates
 from kshot.learners.located import Located, where_of
 from kshot.learners.results import Explanation, Ranked

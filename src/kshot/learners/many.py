@@ -16,8 +16,8 @@ from torch.utils import _pytree as tree
 from kshot.engine import FallbackWarning
 from kshot.errors import SettingError, callers_level
 from kshot.learners.adapted import Adapted
+from kshot.learners.eval_mode import evaluating
 from kshot.learners.given import embed_read
-from kshot.learners.learner import evaluating
 from kshot.tasks.examples import joined
 
 CHUNK = 100

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from kshot.heads import Before
 from kshot.learners.embedded_examples import EmbeddedExamples
+from kshot.learners.eval_mode import evaluating
 from kshot.learners.given import embed_read, like, plain, space_of
-from kshot.learners.learner import Embedded, Learner, evaluating
+from kshot.learners.learner import Embedded, Learner
 from kshot.learners.results import Checked
 from kshot.learners.self_knowledge import Cell, Gauge, known, settings_of
 from kshot.tasks import Examples

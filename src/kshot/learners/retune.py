@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from kshot.errors import UnsupportedError
 from kshot.learners.closed_form import ClosedForm
+from kshot.learners.eval_mode import evaluating
 from kshot.learners.evidence import precise
-from kshot.learners.learner import evaluating
 from kshot.learners.results import Retuned
 from kshot.learners.self_knowledge import known
 from kshot.tasks import Examples

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from kshot.learners import Learner
-from kshot.learners.learner import evaluating
+from kshot.learners.eval_mode import evaluating
 from kshot.serving.faults import Busy
 from kshot.serving.observing import Observed
 

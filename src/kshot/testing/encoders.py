@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from kshot.encoders import Encoder
-from kshot.learners.learner import Embedded, evaluating
+from kshot.learners.eval_mode import evaluating
+from kshot.learners.learner import Embedded
 from kshot.testing.claims import claim, same
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from kshot.data import Episodes, Mixed
 from kshot.errors import SettingError
 from kshot.learners.embedding import embedded_source, encoded, keeps_features
-from kshot.learners.learner import Learner, evaluating
+from kshot.learners.eval_mode import evaluating
+from kshot.learners.learner import Learner
 from kshot.learners.self_knowledge import Gauge
 from kshot.tasks import Examples, InteractiveTask, NWayKShot, Task, TaskSource
 from kshot.tasks.examples import take

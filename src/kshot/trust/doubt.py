@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from kshot.learners import Adapted, Located
-from kshot.learners.learner import evaluating
+from kshot.learners.eval_mode import evaluating
 from kshot.tasks.spaces import Pieces
 
 

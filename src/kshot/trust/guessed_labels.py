@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kshot.learners import Adapted
-from kshot.learners.learner import evaluating
+from kshot.learners.eval_mode import evaluating
 from kshot.learners.self_knowledge import Gauge
 from kshot.tasks import Examples
 from kshot.trust.label_spreading import distances, spread_by

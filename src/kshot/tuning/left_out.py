@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kshot.learners import Learner
-from kshot.learners.learner import evaluating
+from kshot.learners.eval_mode import evaluating
 from kshot.learners.self_estimate import wilson
 from kshot.seeds import generator
 from kshot.tasks import Examples

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kshot.learners import Adapted
-from kshot.learners.learner import evaluating
+from kshot.learners.eval_mode import evaluating
 from kshot.vision.average_precision import average_precision
 from kshot.vision.detection import Detector
 
