@@ -30,5 +30,5 @@ def test_a_name_is_imported_when_it_is_asked_for() -> None:
     "first", ["kshot.bundles", "kshot.text", "kshot.control", "kshot.vision", "kshot.serving.service"]
 )
 def test_domains_are_known_to_whoever_opens_a_file(first: str) -> None:
-    program = f"import {first}\nfrom kshot import bundles\nprint('hash_ngram' in bundles._ENCODERS, *sorted(bundles._OPENERS))"
+    program = f"import {first}\nfrom kshot.bundles import known\nprint('hash_ngram' in known._ENCODERS, *sorted(known._OPENERS))"
     assert run(program) == "True answers router"

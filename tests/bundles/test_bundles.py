@@ -18,6 +18,7 @@ from torch import nn
 
 import kshot
 from kshot import bundles, storage
+from kshot.bundles import known
 from kshot.encoders import Encoder
 from kshot.errors import BundleError
 from kshot.learners import Learner, save_learner
@@ -86,8 +87,8 @@ def test_a_fresh_process_answers_bit_for_bit(tmp_path: Path) -> None:
     save_learner(learner, tmp_path / "base.kshot")
     storage.write(tmp_path / "queries.kshot", {}, {"images": pictures(20)})
     program = (
-        "import sys, torch, kshot; torch.set_num_threads(1); folder = sys.argv[1]\n"
-        "images = kshot.storage.read(kshot.bundles.Path(folder) / 'queries.kshot')[1]['images']\n"
+        "import pathlib, sys, torch, kshot; torch.set_num_threads(1); folder = sys.argv[1]\n"
+        "images = kshot.storage.read(pathlib.Path(folder) / 'queries.kshot')[1]['images']\n"
         "answer = kshot.load(folder + '/task.kshot').predict(images)\n"
         "sys.stdout.write(answer.probabilities.tobytes().hex() + ' ' + answer.scores.tobytes().hex())"
     )
@@ -374,7 +375,7 @@ def test_an_unknown_encoder_says_how_to_make_it_known(base: Learner, tmp_path: P
         assert isinstance(loaded.encoder, Mine)
         assert isinstance(loaded.encoder, Encoder)
     finally:
-        del bundles._ENCODERS["mine"]
+        del known._ENCODERS["mine"]
 
 
 def test_a_newer_bundle_asks_for_an_upgrade(

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 import kshot
-from kshot.bundles import _find
+from kshot.bundles.places import find
 from kshot.demo.detect import commands, run_detect
 from kshot.seeds import generator
 from kshot.vision import Detector, Scenes, average_precision, detector
@@ -19,7 +19,7 @@ from kshot.vision import Detector, Scenes, average_precision, detector
 def test_it_is_small_and_says_how_it_was_made() -> None:
     learner = kshot.load("scenes")
     assert isinstance(learner, Detector)
-    assert _find("scenes").stat().st_size < 2_000_000
+    assert find("scenes").stat().st_size < 2_000_000
     assert "no outside data" in learner.card["trained on"]
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from kshot import bundles, storage
+from kshot import storage
+from kshot.bundles.places import find
 from kshot.learners.self_knowledge import Cell
 
 
@@ -19,7 +20,7 @@ def facts(name: Path) -> dict[str, Any]:
     Raises:
         BundleError: not there or damaged.
     """
-    path = bundles._find(name)
+    path = find(name)
     manifest, tensors = storage.read(path)
     common = {
         "kshot": manifest["what"],
