@@ -24,6 +24,8 @@ from kshot.control import (
     Practised,
     RobotAgent,
     Robots,
+    Shaking,
+    Transitions,
     controlled,
     live,
     robot_env,
@@ -40,7 +42,7 @@ FAMILY = Robots(steps=24)
 SMALL = MPC(plans=8, horizon=3)
 TINY = Practice(
     simulated=1, shaken=3, rounds=2, lives=2, length=12, first=2, steps=2, last=3, hidden=(8,),
-    rows=24, mpc=SMALL, simulator=SMALL,
+    rows=24, mpc=SMALL, simulator=SMALL, recalled=1,
 )  # fmt: skip
 
 
@@ -166,6 +168,31 @@ def test_other_faults_are_rehearsed_too() -> None:
     assert env.fault == Fault(payload=2.0)
 
 
+@pytest.mark.parametrize("robot", ["half_cheetah", "ant"])
+def test_what_is_recalled_is_what_would_have_come(robot: str) -> None:
+    """From observations alone: a robot put there goes on as the one that lived, and under other faults otherwise."""
+    family = Robots(robot=robot, steps=10, kinds=("payload",), payload=(3.0, 4.0))
+    joints, size = len(family.body.joints), family.body.observations
+    lives = [Life(0, Fault(friction=2.0))]
+    lived = Transitions.of(
+        live(family, lives, Shaking(1, joints, generator(0))), lives, 5, shots=(1,), queries=1
+    )
+    rehearsal = Rehearsal(SMALL, 2, 1.0, generator(0), family, others=0.5)
+    rehearsal.recall(lived)
+    found = rehearsal.transitions(shots=(1,), queries=1)
+    assert found.inputs.shape == (20, 3, size + joints)
+    first = found.inputs[::2]  # of each two plans, what was done itself
+    steps = torch.cat([lived.inputs[0], lived.inputs[1]])
+    assert torch.allclose(first[:, 0, size:], steps[:, size:])
+    own = torch.isclose(found.parameters[::2], lived.parameters[0]).all(1)
+    assert 0 < own.sum() < len(own)
+    assert (found.parameters[::2][~own, joints].exp() > 2.9).all()
+    changes = torch.cat([lived.changes[0], lived.changes[1]])
+    off = (found.changes[::2, 0] - changes).abs().amax(1)
+    assert off[own].max() < 1e-3 * changes.abs().max()
+    assert off[~own].min() > 1e-2
+
+
 def test_being_wrong_about_the_fault_is_another_plan() -> None:
     lives, found = [Life(0, Fault(payload=3.0))], []
     for believed in (None, Fault(payload=3.0), Fault()):
@@ -289,5 +316,7 @@ def test_what_an_agent_cannot_take_is_told(models: dict[str, Dynamics], tmp_path
         RobotAgent.load(tmp_path / "other.kshot", FAMILY)
     with pytest.raises(SettingError, match="some life to begin with"):
         Practice(simulated=0, shaken=0)
+    with pytest.raises(SettingError, match="at least one plan"):
+        Practice(rehearsed=(0, 0.5), recalled=1)
     with pytest.raises(SettingError, match="choose some of adaptive"):
         Practised(FAMILY, models=("best",))

@@ -24,7 +24,8 @@ from kshot.control.mpc import MPC
 from kshot.control.places import GoalRooms, PointGoals, dark_room, small_grid
 from kshot.control.planner import PathPlanner, Solved, Trial, choose_weight, path_planner
 from kshot.control.policy_agent import PolicyAgent, act
-from kshot.control.practice import MODELS, Practice, Practised
+from kshot.control.practice import MODELS, Practice
+from kshot.control.practised import Practised
 from kshot.control.process_policy import ProcessPolicy, process_policy
 from kshot.control.processes import TabularMDPs
 from kshot.control.psrl import psrl

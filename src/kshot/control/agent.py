@@ -18,7 +18,8 @@ from kshot.control.checked_steps import check_observation, checked_reset, checke
 from kshot.control.controller import WINDOW, Controller
 from kshot.control.dynamics import Dynamics
 from kshot.control.mpc import MPC
-from kshot.control.practice import Practice, Practised
+from kshot.control.practice import Practice
+from kshot.control.practised import Practised
 from kshot.control.robots import Robots
 from kshot.errors import BundleError, DataError, SettingError, UnsupportedError
 from kshot.learners import Adapted, save_learner

@@ -141,6 +141,12 @@ class Fault:
         factors = torch.tensor([self.payload, self.friction]).log()
         return torch.cat([torch.tensor(strength, dtype=torch.float32), factors])
 
+    @classmethod
+    def of(cls, numbers: Tensor, joints: int) -> Fault:
+        """The inverse of `numbers`."""
+        payload, friction = numbers[joints:].exp().tolist()
+        return cls(tuple(numbers[:joints].tolist()), payload, friction)
+
     def __str__(self) -> str:
         weak = [f"joint {j} at {s:.2f}" for j, s in enumerate(self.strength) if s < 1]
         weak += [f"payload {self.payload:.2f}"] if self.payload != 1 else []

@@ -41,9 +41,9 @@ class Belief:
         if window < 1 or robots < 1:
             raise SettingError(f"window is {window} and robots {robots}; give at least 1 of each")
         self.learner, self.robots, self.window = learner, robots, window
-        k = learner.directions
-        self.evidence = torch.zeros(robots, k, k)
-        self.pull = torch.zeros(robots, k)
+        k, self.device = learner.directions, learner.mean.device
+        self.evidence = torch.zeros(robots, k, k, device=self.device)
+        self.pull = torch.zeros(robots, k, device=self.device)
         self.kept: list[tuple[Tensor, Tensor]] = []
         self.seen = 0
         with torch.no_grad():
@@ -55,7 +55,8 @@ class Belief:
         if not self.learner.directions:
             return
         learner = self.learner
-        found = learner.evidence(learner.embed(learner.encoder.prepare(inputs)), changes)
+        embedded = learner.embed(learner.encoder.prepare(inputs.to(self.device)))
+        found = learner.evidence(embedded, changes.to(self.device))
         self.kept.append(found)
         self.evidence, self.pull = self.evidence + found[0], self.pull + found[1]
         if len(self.kept) > self.window:
@@ -75,12 +76,13 @@ class Belief:
             known: the true parameters of each robot, [robots, k], as an oracle has them; they replace what is
                 believed. None: what is believed. view: how the model sees observations; None: as they are.
         """
-        found = self.state["coefficients"] if known is None else self.learner.coefficients(known)
+        told = None if known is None else known.to(self.device)
+        found = self.state["coefficients"] if told is None else self.learner.coefficients(told)
         return self.learner.simulator(found.expand(self.robots, -1), view)
 
 
 class Controller:
-    """Acts for one robot, or for several at once, each with a belief of its own.
+    """Acts for one robot, or for several at once, each with a belief of its own. It computes where the learner is.
 
     Args:
         learner: a trained `Dynamics`. robot: what is controlled, and what is rewarded.
@@ -108,21 +110,23 @@ class Controller:
         """Actions [robots, joints] for observations [robots, observations]."""
         with torch.inference_mode():
             plan = self._planned(seen)
-        self.plan = plan.clone()  # one that may be trained on
+        self.plan = plan.clone().cpu()  # one that may be trained on
         action = self.plan[:, 0]
         self.plan = self.mpc.shifted(self.plan)
         return action
 
     def _planned(self, seen: Tensor) -> Tensor:
         """The plan for these observations, [robots, horizon, joints]; all steps of all plans are rewarded at once."""
-        target = None if self.target is None else self.target[:, None, None]
+        device = self.belief.device
+        target = None if self.target is None else self.target[:, None, None].to(device)
+        now = seen.to(device)
         advance = self.belief.advance(self.known, self.robot.view)
 
         def worth(tried: Tensor) -> Tensor:
-            after = self.mpc.followed(advance, seen, tried)
+            after = self.mpc.followed(advance, now, tried)
             return self.robot.objective(tried, after, target).sum(-1)
 
-        return self.mpc.improved(worth, self.plan, self.rng)
+        return self.mpc.improved(worth, self.plan.to(device), self.rng)
 
     def observe(self, seen: Tensor, action: Tensor, after: Tensor) -> None:
         """Learn from what happened: observations before and after, and the actions between."""

@@ -121,8 +121,9 @@ class MPC:
     def _tried(self, mean: Tensor, spread: Tensor, rng: torch.Generator) -> Tensor:
         """Plans around the mean, the first of them the mean itself, [robots, plans, horizon, actions]."""
         robots, horizon, actions = mean.shape
-        noise = torch.randn(robots, self.plans, horizon, actions, generator=rng)
-        noise = _correlation(horizon, self.smooth) @ noise
+        # drawn where the generator is, so that plans do not hang on where they are computed
+        noise = torch.randn(robots, self.plans, horizon, actions, generator=rng).to(mean.device)
+        noise = _correlation(horizon, self.smooth).to(mean.device) @ noise
         noise[:, 0] = 0
         return (mean.unsqueeze(1) + spread.unsqueeze(1) * noise).clamp(-1, 1)
 

@@ -124,6 +124,12 @@ class RobotEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         mujoco.mj_setState(self.inner.model, self.inner.data, numbers, mujoco.mjtState.mjSTATE_INTEGRATION)
         mujoco.mj_forward(self.inner.model, self.inner.data)
 
+    def place(self, seen: np.ndarray) -> None:
+        """Put the robot where an observation says it is; where in the plane, which none says, is the origin."""
+        numbers, model = np.asarray(seen, dtype=np.float64), self.inner.model
+        place = np.concatenate([np.zeros(model.nq + model.nv - len(numbers)), numbers])
+        self.inner.set_state(place[: model.nq], place[model.nq :])
+
     def render(self) -> Any:
         return self.inner.render()
 

@@ -145,6 +145,24 @@ class Rehearsal:
             after = foreseen(env, stage[0].inner.model, stage[1], tried)
             self._keep(env, stage[0].fault, tried, after)
 
+    def recall(self, kept: Transitions) -> None:
+        """Rehearse at each step of lives that were lived before, around what was done next."""
+        assert self.family is not None
+        stage, size = robot_env(self.family, Life(0)), self.family.body.observations
+        stage.reset()
+        copy, joints = mujoco.MjData(stage.inner.model), len(self.family.body.joints)
+        for rows, truth in zip(kept.inputs, kept.parameters, strict=True):
+            for step, row in enumerate(rows):
+                if float(torch.rand(1, generator=self.rng)) < self.others:
+                    stage.change(self.family.draw(self.rng))
+                else:
+                    stage.change(Fault.of(truth, joints))
+                stage.place(row[:size].numpy())
+                plan = rows[step : step + self.mpc.horizon, size:]
+                plan = torch.cat([plan, plan[-1:].expand(self.mpc.horizon - len(plan), -1)])
+                tried = self.mpc.around(plan.unsqueeze(0), self.rng)[0]
+                self._keep(stage, stage.fault, tried, foreseen(stage, stage.inner.model, copy, tried))
+
     def _keep(self, env: Any, fault: Fault, tried: Tensor, after: Tensor) -> None:
         data = env.inner.data
         now = np.concatenate([data.qpos, data.qvel])[_hidden(env) - 1 :]

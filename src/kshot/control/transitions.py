@@ -101,6 +101,14 @@ class Transitions:
         parameters = self.parameters.repeat_interleave(parts, 0)
         return replace(self, inputs=inputs, changes=changes, parameters=parameters, shots=(1,), mixed=True)
 
+    def split(self, count: int) -> list[Transitions]:
+        """`count` stretches each, the last perhaps fewer."""
+        cut = [torch.split(rows, count) for rows in (self.inputs, self.changes, self.parameters)]
+        return [
+            replace(self, inputs=inputs, changes=changes, parameters=parameters)
+            for inputs, changes, parameters in zip(*cut, strict=True)
+        ]
+
     def _size(self, shots: int) -> int:
         """Steps of a stretch that a task takes."""
         return 1 if self.mixed else shots + self.queries
@@ -110,13 +118,15 @@ class Transitions:
 
     def __add__(self, other: Transitions) -> Transitions:
         """These stretches and the other ones, cut into tasks as these are."""
+        return self.joined([self, other])
+
+    @staticmethod
+    def joined(parts: Sequence[Transitions]) -> Transitions:
+        """All stretches of these, cut into tasks as those of the first are."""
         inputs, changes, parameters = (
-            torch.cat([getattr(self, name), getattr(other, name)])
-            for name in ("inputs", "changes", "parameters")
+            torch.cat([getattr(part, name) for part in parts]) for name in ("inputs", "changes", "parameters")
         )
-        return Transitions(
-            inputs, changes, parameters, self.shots, self.queries, self.told, self.mixed, self.view
-        )
+        return replace(parts[0], inputs=inputs, changes=changes, parameters=parameters)
 
     def scales(self) -> dict[str, list[float]]:
         """Mean and deviation of each input (parameters too, where told), and the deviation of each change."""
