@@ -405,12 +405,17 @@ def predict(options: argparse.Namespace) -> None:
 
 
 def speed(options: argparse.Namespace) -> None:
-    """CPU time of one control step: learning from the last transition, and planning."""
+    """CPU time of one control step, learning from the last transition and planning, of the shipped model where there is
+    one."""
     torch.set_num_threads(1)
     mpc = PLANNING[options.robot]
-    seed, found, _ = next(models(options))
+    shipped = ROOT / "src" / "kshot" / "bases" / f"{options.robot}.kshot"
+    seed, model = 1, load_learned(shipped) if shipped.exists() else None
+    if model is None:
+        seed, found, _ = next(models(options))
+        model = found["adaptive"]
     family, lives = lives_of(options.robot, next(iter(faults(options.robot))), 1, "speed")
-    acting, _ = controlled(found["adaptive"], "adaptive", family, lives, mpc, generator(0), options.window)
+    acting, _ = controlled(model, "adaptive", family, lives, mpc, generator(0), options.window)
     times: dict[str, list[float]] = {
         "a control step, planning and learning": [],
         "learning from a transition": [],
