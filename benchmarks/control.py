@@ -114,13 +114,13 @@ PLANS = {
         lives=4,
         first=2500,
         steps=1200,
-        last=7000,
+        last=12000,
         hidden=(256, 256, 256),
         rows=1024,
         mpc=PLANNING["ant"],
         rehearsed=(3, 0.4),
         recalled=2,
-        settings={"rate": 2e-3, "warmup": 20, "clip": 1.0, "average": 0.98},
+        settings={"rate": 1e-2, "warmup": 20, "clip": 1.0, "average": 0.98},
     ),
 }
 
