@@ -311,7 +311,7 @@ def measured(
     stopped."""
     family, lives = lives_of(options.robot, fault, options.lives, stream)
     drive, rows = None, []
-    for name in (*MODELS, "random"):
+    for name in (*options.models, "random"):
         which = (stream, fault, name, seed, len(lives), options.window, options.round)
         label = "-".join(str(part) for part in which).replace(":", "").replace(" ", "-")
         kept: Path = options.folder / f"control-{options.robot}" / f"found-{label}.npy"
@@ -329,22 +329,23 @@ def seeds_of(options: argparse.Namespace) -> list[int]:
 
 
 def report(options: argparse.Namespace, fault: str, found: np.ndarray, cpu: float, write: bool) -> None:
-    """Rows of one kind of fault; `found` is [seeds, (adaptive, plain, told, random), lives]."""
+    """Rows of one kind of fault; `found` is [seeds, (adaptive, plain, told, random), lives], perhaps without those told."""
     shared = {
         "data": f"{options.robot}, {fault}", "regime": "online, the fault is not announced",
         "protocol": f"return of the {AFTER} steps after the fault", "n_tasks": options.lives,
         "seeds": seeds_of(options), "cpu_seconds": round(cpu), "window": options.window,
     }  # fmt: skip
-    names = ("adaptive", "context-free", "oracle, told the parameters", "random")
+    told = ("oracle, told the parameters",) if "told" in options.models else ()
+    names = ("adaptive", "context-free", *told, "random")
     gap = "oracle over context-free"
     parts: dict[str, Any] = {
         what: lambda r, place=place: r[:, place].mean() for place, what in enumerate(names)
     }
-    parts |= {
-        "adaptive over context-free": lambda r: (r[:, 0] - r[:, 1]).mean(), gap: lambda r: (r[:, 2] - r[:, 1]).mean(),
-    }  # fmt: skip
+    parts["adaptive over context-free"] = lambda r: (r[:, 0] - r[:, 1]).mean()
+    if told:
+        parts[gap] = lambda r: (r[:, 2] - r[:, 1]).mean()
     figures = {what: over_seeds(found, statistic) for what, statistic in parts.items()}
-    if figures[gap][1] > 0:  # of no gap, or one the wrong way round, a share means nothing
+    if told and figures[gap][1] > 0:  # of no gap, or one the wrong way round, a share means nothing
         figures["share of the gap closed"] = over_seeds(found, lambda r: 100 * share(r[:, :3]))
     for what, (value, low, high) in figures.items():
         unit = "%" if "share" in what else ""
@@ -457,6 +458,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="this one only, to train or measure several at once")
     parser.add_argument("--round", type=int, help="models of this round of gathering, not those trained anew")
     parser.add_argument("--lives", type=int, default=24)
+    parser.add_argument(
+        "--models",
+        nargs="*",
+        default=MODELS,
+        help="to measure: adaptive and plain, and told unless its time is saved",
+    )
     parser.add_argument("--window", type=int, default=WINDOW)
     parser.add_argument("--device", default="cpu", help="where models are trained and plans are made")
     parser.add_argument("--folder", type=Path, default=Path("runs"), help="lives, checkpoints and logs")
