@@ -148,7 +148,7 @@ def drawn(service: Service, tasks: int, seed: int) -> tuple[Callable[[int], str]
     """The model and the input of the n-th question. Texts are sentences that nobody asked before: their encoders keep
     what they encoded."""
     rng = generator(seed, "serving", "traffic")
-    places = torch.randint(tasks, (50_000,), generator=rng).tolist()
+    places = torch.randint(tasks, (200_000,), generator=rng).tolist()
     learner = service.bases[BASE]
     known, text = inputs(learner, 2000, seed=7), learner.encoder.modality == "text"
 
@@ -175,7 +175,7 @@ def together(service: Service, tasks: int, seed: int = 0) -> Callable[[int], Any
     return ask
 
 
-WARM, SETTLE = 3_000, 40_000
+WARM, SETTLE = 3_000, 150_000
 """Questions before measuring under a cap, and how many more are only looked up and read, so that the system keeps what it
 would keep."""
 
