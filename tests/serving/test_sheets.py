@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import kshot
+from kshot.heads.grouped_rows import GroupedRows
 from kshot.learners import Adapted, Learner
 from kshot.serving.answerer import Answerer
 from kshot.serving.service import Service
@@ -156,6 +157,20 @@ def test_cold_models_that_are_asked_together_answer_as_alone(service: Service) -
         assert isinstance(given, dict)
         for one, other in zip(given["predictions"], expected, strict=True):
             assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+
+
+def test_one_question_and_many_are_answered_alike_out_of_groups(service: Service) -> None:
+    """Of up to a few questions zeros stay left out; for more the whole is made."""
+    model = service.teach("a", "desk", posted(DESK))["id"]
+    many = cold(service, model) + service.predict("a", model, ASKED * 3)["predictions"]
+    [(kept, _)] = service.tasks._cache.values()
+    assert isinstance(kept, Answerer)
+    assert isinstance(kept._state["quick"].rows, GroupedRows)
+    for place, text in enumerate(ASKED):
+        [told] = service.predict("a", model, [text])["predictions"]
+        for given in many[place::3]:
+            assert (given["label"], given["unknown"]) == (told["label"], told["unknown"])
+            assert given["probabilities"] == pytest.approx(told["probabilities"], abs=1e-5)
 
 
 def test_what_only_answers_gives_way_to_the_whole_task_where_more_is_asked(service: Service) -> None:

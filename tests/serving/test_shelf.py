@@ -25,6 +25,12 @@ def bases() -> dict[str, Learner]:
     return {"desk": kshot.text.classifier("hash:ngram")}
 
 
+@pytest.fixture(autouse=True)
+def all_on_the_shelf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features of a few short texts would fit into their row."""
+    monkeypatch.setattr("kshot.serving.blobs.SHORT", 64)
+
+
 def open_at(folder: Path, bases: dict[str, Learner]) -> Service:
     return Service(Store.at(folder), bases)
 
@@ -88,12 +94,12 @@ def test_a_shelf_that_cannot_be_written_leaves_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     for broken in (full, lambda _, data: len(data) // 2):
-        monkeypatch.setattr("kshot.serving.shelf.os.write", broken)
-        with pytest.raises(StoreFull, match="features cannot be written"):
-            service.teach("a", "desk", POSTED)
-        with pytest.raises(StoreFull):
-            service.add("a", model, POSTED)
-        monkeypatch.undo()
+        with monkeypatch.context() as patched:
+            patched.setattr("kshot.serving.shelf.os.write", broken)
+            with pytest.raises(StoreFull, match="features cannot be written"):
+                service.teach("a", "desk", POSTED)
+            with pytest.raises(StoreFull):
+                service.add("a", model, POSTED)
     assert service.store.count() == 1
     assert service.show("a", model)["version"] == 1
     assert service.add("a", model, POSTED)["version"] == 2

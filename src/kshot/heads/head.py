@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kshot.errors import UnsupportedError
+from kshot.heads.grouped_rows import GroupedRows
 from kshot.heads.without_each import Resolved, WithoutEach
 
 State = dict[str, Tensor]
@@ -76,8 +77,9 @@ class Head(nn.Module, ABC):
         """
         return {}
 
-    def grown(self, kept: Arrays, features: np.ndarray) -> Any:
-        """A state for `respond` out of what was kept and the support's features [n, d], without solving."""
+    def grown(self, kept: Arrays, features: np.ndarray | GroupedRows) -> Any:
+        """A state for `respond` out of what was kept and the support's features [n, d], without solving. `np.asarray` makes
+        an array of either."""
         raise UnsupportedError(f"a {self.kind} head keeps nothing of its state; solve it again")
 
     def without_each(self, features: Tensor, targets: Tensor, size: int) -> WithoutEach:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kshot.errors import UnsupportedError
 from kshot.heads.after import means_after, products_after
+from kshot.heads.grouped_rows import GroupedRows
 from kshot.heads.head import (
     Arrays,
     Before,
@@ -151,7 +152,7 @@ class KernelRidgeHead(Head):
         }  # fmt: skip
         return {name: part.detach().numpy(force=True) for name, part in whole.items()}
 
-    def grown(self, kept: Arrays, features: np.ndarray) -> Any:
+    def grown(self, kept: Arrays, features: np.ndarray | GroupedRows) -> Any:
         return {"quick": _Quick(features, **kept)}
 
     def respond(self, state: Any, features: Tensor) -> Tensor:
@@ -191,7 +192,7 @@ class _Quick(NamedTuple):
         rates: of the kernel and of the prior, by which distances are multiplied, [2].
     """
 
-    rows: np.ndarray
+    rows: np.ndarray | GroupedRows
     dual: np.ndarray
     shares: np.ndarray
     lengths: np.ndarray
@@ -200,7 +201,8 @@ class _Quick(NamedTuple):
 
     def scores(self, queries: np.ndarray) -> np.ndarray:
         """Scores [m, classes] of queries [m, d]."""
-        far: np.ndarray = queries @ self.rows.T
+        rows = self.rows
+        far: np.ndarray = rows.products(queries) if isinstance(rows, GroupedRows) else queries @ rows.T
         far *= -2
         far += self.lengths
         far += np.einsum("md,md->m", queries, queries)[:, None]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kshot.heads.grouped_rows import GroupedRows
 from kshot.heads.head import Arrays, Head, State, class_means, distances_to, squared_distances
 from kshot.heads.without_each import WithoutEach, put_own_class, shared
 
@@ -45,7 +46,7 @@ class PrototypeHead(Head):
         means = state["prototypes"]
         return {"prototypes": means.detach().numpy(force=True)} if means.dtype == torch.float32 else {}
 
-    def grown(self, kept: Arrays, features: np.ndarray) -> State:
+    def grown(self, kept: Arrays, features: np.ndarray | GroupedRows) -> State:
         return {"prototypes": torch.tensor(kept["prototypes"], device=self.log_scale.device)}
 
     def without_each(self, features: Tensor, targets: Tensor, size: int) -> WithoutEach:

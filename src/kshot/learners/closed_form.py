@@ -14,6 +14,7 @@ from torch import Tensor
 from kshot.encoders import Encoder
 from kshot.errors import DataError, SettingError, TaskError
 from kshot.heads import HEADS, BayesianLinearHead, Before, Head, WithoutEach
+from kshot.heads.grouped_rows import GroupedRows
 from kshot.learners.learner import Learner
 from kshot.tasks import Examples, Task
 from kshot.tasks.spaces import Classes, Gaussian, Numbers, OutputSpace
@@ -103,7 +104,7 @@ class ClosedForm(Learner):
     def kept(self, state: dict[str, Tensor], support: Examples) -> Mapping[str, np.ndarray]:
         return self.head.kept(state, support.targets)
 
-    def grown(self, kept: Mapping[str, np.ndarray], embedded: np.ndarray) -> Any:
+    def grown(self, kept: Mapping[str, np.ndarray], embedded: np.ndarray | GroupedRows) -> Any:
         return self.head.grown(kept, embedded)
 
     def respond(self, state: dict[str, Tensor], inputs: Tensor, space: OutputSpace) -> Any:

@@ -14,6 +14,7 @@ from kshot.tasks.spaces import OutputSpace
 
 if TYPE_CHECKING:
     from kshot.heads import Before, WithoutEach
+    from kshot.heads.grouped_rows import GroupedRows
     from kshot.learners.learner import State
 
 
@@ -49,8 +50,9 @@ class Shortcuts:
         """
         return {}
 
-    def grown(self, kept: Mapping[str, np.ndarray], embedded: np.ndarray) -> State:
-        """A state for `respond` out of what was kept and the support's embeddings [n, ...], without solving."""
+    def grown(self, kept: Mapping[str, np.ndarray], embedded: np.ndarray | GroupedRows) -> State:
+        """A state for `respond` out of what was kept and the support's embeddings [n, ...], without solving. `np.asarray`
+        makes an array of either."""
         raise UnsupportedError(f"{type(self).__name__} keeps nothing of its state; solve it again")
 
     def without_each(self, support: Examples, space: OutputSpace) -> WithoutEach | None:

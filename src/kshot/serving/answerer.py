@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from kshot.heads.grouped_rows import GroupedRows
 from kshot.learners import Learner
 from kshot.serving.sheets import Kept
 from kshot.tasks.spaces import OutputSpace
@@ -17,14 +18,19 @@ class Answerer:
     explains, adds or checks reads that one.
 
     Args:
-        features: of the examples, float32 [n, ...].
+        features: of the examples, float32 [n, ...], or in groups.
         settings: for `space.decode`.
     """
 
     __slots__ = ("_settings", "_state", "learner", "space", "weight")
 
     def __init__(
-        self, learner: Learner, space: OutputSpace, kept: Kept, features: np.ndarray, settings: dict[str, Any]
+        self,
+        learner: Learner,
+        space: OutputSpace,
+        kept: Kept,
+        features: np.ndarray | GroupedRows,
+        settings: dict[str, Any],
     ) -> None:
         self.learner, self.space = learner, space
         # what is kept of a state is an eighth of the features at most, or very small

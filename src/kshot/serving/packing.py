@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from kshot import storage
+from kshot.heads.grouped_rows import GroupedRows
+from kshot.serving.grouping import pack_groups, read_groups
 
 _AXES = struct.Struct("<HB")
-_SPARSE = 0x80
-"""Set in the number of axes of features whose zeros are left out."""
+_SPARSE, _GROUPED, _KINDS = 0x80, 0x40, 0xC0
+"""Set in the number of axes of features whose zeros are left out, or which lie in groups (see `grouping`)."""
 _WORTH = 0.75
 """Of the bytes of all values; zeros are left out where no more than this is left."""
 
@@ -118,31 +120,40 @@ def content_hash(item: Any) -> str:
 
 
 def pack_features(numbers: Sequence[int], features: Tensor) -> bytes:
-    """float16 [n, ...] of the examples with these numbers: those, the shape, then the values. Where most are zero, as
-    hashed n-grams are, zeros are left out, and a bit for each value says where the others stand.
+    """float16 [n, ...] of the examples with these numbers: those, the shape, then the values. Where most are zero, zeros
+    are left out, and a bit for each value says where the others stand; or where the others are few different ones in each
+    row too, as hashed n-grams are, each of those is told once, with its columns.
 
     >>> wide = torch.zeros(2, 1000, dtype=torch.float16)
     >>> wide[1, 7] = 2.0
     >>> packed = pack_features((0, 4), wide)
     >>> numbers, again = unpack_features(packed)
     >>> len(packed), numbers, torch.equal(again, wide)
-    (267, (0, 4), True)
+    (35, (0, 4), True)
     """
     flat: np.ndarray = features.contiguous().numpy().reshape(-1)
-    there = flat != 0
-    marks, sparse = b"", 0
+    there = (flat.view(np.uint16) & 0x7FFF) != 0  # four times as fast as comparing these numbers
+    marks, kind, groups = b"", 0, None
     if (flat.size + 7) // 8 + 2 * int(np.count_nonzero(there)) <= _WORTH * 2 * flat.size:
-        marks, sparse, flat = np.packbits(there).tobytes(), _SPARSE, flat[there]
+        marks, kind, values = np.packbits(there).tobytes(), _SPARSE, flat[there].tobytes()
+        groups = pack_groups(flat.reshape(features.shape))
+        if groups is not None and len(groups) < len(marks) + len(values):
+            marks, kind, values = b"", _GROUPED, groups
+    else:
+        values = flat.tobytes()
     named = numbers_to_text(numbers).encode()
     # so that values begin at an even place where this is unsealed
     named += b" " * ((len(named) + len(marks)) % 2)
-    head = struct.pack(f"<HB{features.ndim}I", len(named), features.ndim | sparse, *features.shape)
-    return b"".join([head, named, marks, flat.tobytes()])
+    head = struct.pack(f"<HB{features.ndim}I", len(named), features.ndim | kind, *features.shape)
+    return b"".join([head, named, marks, values])
 
 
 def unpack_features(data: bytes | memoryview) -> tuple[tuple[int, ...], Tensor]:
     """Numbers, and float16 [n, ...]."""
     head, start = _features_head(data)
+    if head.grouped:
+        whole = np.asarray(read_groups(data, start, head.shape))
+        return head.numbers, torch.from_numpy(whole).half()
     body = bytearray(memoryview(data)[start + head.marks :])  # a copy, because bytes cannot be written to
     values = torch.frombuffer(body, dtype=torch.float16) if body else torch.zeros(0, dtype=torch.float16)
     if head.marks:
@@ -150,9 +161,12 @@ def unpack_features(data: bytes | memoryview) -> tuple[tuple[int, ...], Tensor]:
     return head.numbers, values.reshape(head.shape)
 
 
-def read_features(data: memoryview) -> tuple[tuple[int, ...], np.ndarray]:
-    """As `unpack_features`, but float32 by numpy, for who needs no tensor; `data` can be written to."""
+def read_features(data: memoryview) -> tuple[tuple[int, ...], np.ndarray | GroupedRows]:
+    """As `unpack_features`, but float32 by numpy, or as they lie in groups, for who needs no tensor; `data` can be written
+    to."""
     head, start = _features_head(data)
+    if head.grouped:
+        return head.numbers, read_groups(data, start, head.shape)
     first = start + head.marks
     if first == len(data):
         return head.numbers, np.zeros(head.shape, np.float32)
@@ -164,18 +178,19 @@ def read_features(data: memoryview) -> tuple[tuple[int, ...], np.ndarray]:
 
 
 class _Head(NamedTuple):
-    """What stands before the values; `marks` are the bytes that say which are not zero."""
+    """What stands before the values; `marks` are the bytes that say which are not zero, `grouped` that they lie in groups."""
 
     numbers: tuple[int, ...]
     shape: tuple[int, ...]
     size: int
     marks: int
+    grouped: bool
 
 
 def _features_head(data: bytes | memoryview) -> tuple[_Head, int]:
     """The head of packed features, and where it ends."""
     length, axes = _AXES.unpack_from(data)
-    end = _AXES.size + 4 * (axes & ~_SPARSE) + length
+    end = _AXES.size + 4 * (axes & ~_KINDS) + length
     return _head(bytes(data[:end])), end
 
 
@@ -183,10 +198,10 @@ def _features_head(data: bytes | memoryview) -> tuple[_Head, int]:
 def _head(told: bytes) -> _Head:
     """Many tasks have the same."""
     length, axes = _AXES.unpack_from(told)
-    shape = struct.unpack_from(f"<{axes & ~_SPARSE}I", told, _AXES.size)
+    shape = struct.unpack_from(f"<{axes & ~_KINDS}I", told, _AXES.size)
     size = math.prod(shape)
     numbers = text_to_numbers(told[len(told) - length :].decode())
-    return _Head(numbers, shape, size, (size + 7) // 8 if axes & _SPARSE else 0)
+    return _Head(numbers, shape, size, (size + 7) // 8 if axes & _SPARSE else 0, bool(axes & _GROUPED))
 
 
 def _spread(data: bytes | memoryview, head: _Head, start: int, values: np.ndarray) -> np.ndarray:

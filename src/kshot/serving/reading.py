@@ -9,6 +9,7 @@ import numpy as np
 from sqlalchemy import Connection, Row, func, select
 from torch import Tensor
 
+from kshot.heads.grouped_rows import GroupedRows
 from kshot.serving import packing
 from kshot.serving.blobs import Blobs
 from kshot.serving.deferred import Deferred
@@ -41,12 +42,13 @@ from kshot.serving.sheets import Sheet, unpack_sheet
 
 
 class OnSheet(NamedTuple):
-    """A version for who only answers. `slot` is that of the model's sealing key when it was read."""
+    """A version for who only answers. `slot` is that of the model's sealing key when it was read; features are float32
+    [n, ...], or as they lie in groups."""
 
     slot: int
     fingerprint: str
     sheet: Sheet
-    features: np.ndarray
+    features: np.ndarray | GroupedRows
 
 
 class _Found(NamedTuple):
@@ -183,7 +185,7 @@ class Reading(Blobs):
     def on_sheet(
         self, tenant: str, model: str, number: int | None = None, rows: list[Any] | None = None
     ) -> OnSheet | None:
-        """As `quick`, only what answering needs, with features in float32 [n, ...]; None: it is not kept."""
+        """As `quick`, only what answering needs; None: it is not kept."""
         rows = self.look(tenant, model) if rows is None else rows
         found = self._sheet(tenant, model, number, rows)
         if found is None:

@@ -3,8 +3,8 @@
 What tells anything of an example is sealed (see `sealing`): labels, inputs, features, states, class names, model
 names, answers of idempotency keys. The sealing keys are in a table of their own, so forgetting is overwriting one.
 
-SQLite keeps tables of short rows by their keys, without an index beside them: a cold read is a few pages fewer. Long
-rows would make such a tree deep, so theirs are ordinary.
+SQLite keeps tables of short rows by their keys, without an index beside them: a cold read is a few pages fewer. Those of
+features are short because what is long lies on the shelf; other long rows would make such a tree deep.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ FEATURES = Table(
     Column("slot", BigInteger), Column("data", LargeBinary), Column("artifact", String(64)),
     Column("sheet", LargeBinary), Column("place", BigInteger), Column("length", Integer),
     Column("sheet_place", BigInteger), Column("sheet_length", Integer),
+    sqlite_with_rowid=False,
 )  # fmt: skip
 """A cache: float16 features of a block's examples on one base, sealed by the block's key; `slot` says where that is.
 Beside them lies what else a prediction needs of one version, sealed by the model's key (see `sheets`). Both lie in the

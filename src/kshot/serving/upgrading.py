@@ -8,7 +8,7 @@ from kshot.errors import SettingError, need
 from kshot.serving.database import Database
 from kshot.serving.schema import metadata
 
-REVISION = "0006"
+REVISION = "0007"
 """The newest step of `migrations`."""
 
 _LOCK = 7_305_801_346_208_471_220  # any number that nobody else locks in PostgreSQL
