@@ -32,21 +32,25 @@ def pack_groups(features: np.ndarray) -> bytes | None:
     planes, kind = _planes(width)
     bits = features.reshape(-1).view(np.uint16)
     there = np.flatnonzero(bits & 0x7FFF)  # both zeros are zero
-    row, column = np.divmod(there, width)
+    row = there // width
+    column = there - row * width
     if planes > 1:
-        row += column // _PLANE * count
-        column %= _PLANE
+        row += (column >> 8) * count
+        column &= 0xFF
+    held = np.bincount(row, minlength=planes * count)
     keys = row << 32 | bits[there].astype(np.int64) << 16 | column
-    empty = np.flatnonzero(np.bincount(row, minlength=planes * count) == 0)
-    # an empty row keeps a zero, so that none is without a group
-    keys = np.sort(np.concatenate([keys, empty << 32]))
-    first = np.flatnonzero(np.diff(keys >> 16, prepend=-1))
-    rows = np.arange(planes * count)
-    place = _place(len(keys))
+    if not held.all():  # an empty row keeps a zero, so that none is without a group
+        keys = np.concatenate([keys, np.flatnonzero(held == 0) << 32])
+        held = np.maximum(held, 1)
+    keys.sort()
+    above = keys >> 16
+    new = np.ones(len(keys), np.bool_)
+    np.not_equal(above[1:], above[:-1], out=new[1:])
+    first, starts, place = np.flatnonzero(new), held.cumsum() - held, _place(len(keys))
+    # narrower numbers keep the lowest bits
     parts = (
-        (keys[first] >> 16 & 0xFFFF).astype(np.uint16), first.astype(place),
-        np.searchsorted(keys[first] >> 32, rows).astype(place),
-        np.searchsorted(keys >> 32, rows[count::count]).astype(np.uint32), (keys & 0xFFFF).astype(kind),
+        above[first].astype(np.uint16), first.astype(place), np.searchsorted(first, starts).astype(place),
+        starts[count::count].astype(np.uint32), keys.astype(kind),
     )  # fmt: skip
     return b"".join([_COUNTS.pack(len(keys), len(first)), *(part.tobytes() for part in parts)])
 

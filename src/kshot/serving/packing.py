@@ -133,12 +133,14 @@ def pack_features(numbers: Sequence[int], features: Tensor) -> bytes:
     """
     flat: np.ndarray = features.contiguous().numpy().reshape(-1)
     there = (flat.view(np.uint16) & 0x7FFF) != 0  # four times as fast as comparing these numbers
-    marks, kind, groups = b"", 0, None
-    if (flat.size + 7) // 8 + 2 * int(np.count_nonzero(there)) <= _WORTH * 2 * flat.size:
-        marks, kind, values = np.packbits(there).tobytes(), _SPARSE, flat[there].tobytes()
+    marks, kind = b"", 0
+    sparse = (flat.size + 7) // 8 + 2 * int(np.count_nonzero(there))
+    if sparse <= _WORTH * 2 * flat.size:
         groups = pack_groups(flat.reshape(features.shape))
-        if groups is not None and len(groups) < len(marks) + len(values):
-            marks, kind, values = b"", _GROUPED, groups
+        if groups is not None and len(groups) < sparse:
+            kind, values = _GROUPED, groups
+        else:
+            marks, kind, values = np.packbits(there).tobytes(), _SPARSE, flat[there].tobytes()
     else:
         values = flat.tobytes()
     named = numbers_to_text(numbers).encode()
