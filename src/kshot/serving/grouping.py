@@ -17,13 +17,16 @@ _COUNTS = struct.Struct("<II")
 _PLANE, _PLANES, _WIDEST = 256, 4, 1 << 16
 
 
-def pack_groups(features: np.ndarray) -> bytes | None:
+def pack_groups(features: np.ndarray, there: np.ndarray) -> bytes | None:
     """float16 [n, d]: values of the groups, their beginnings, those of each row of each plane, ends of planes, columns. None:
     they have other axes, or are too wide.
 
+    Args:
+        there: which values are not zero, bool [n * d].
+
     >>> features = np.zeros((2, 500), np.float16)
     >>> features[0, [3, 300]] = 0.5
-    >>> np.array_equal(read_groups(pack_groups(features), 0, (2, 500)), features)
+    >>> np.array_equal(read_groups(pack_groups(features, features.reshape(-1) != 0), 0, (2, 500)), features)
     True
     """
     if features.ndim != 2 or not 0 < features.shape[1] <= _WIDEST or not len(features):
@@ -31,14 +34,14 @@ def pack_groups(features: np.ndarray) -> bytes | None:
     count, width = features.shape
     planes, kind = _planes(width)
     bits = features.reshape(-1).view(np.uint16)
-    there = np.flatnonzero(bits & 0x7FFF)  # both zeros are zero
-    row = there // width
-    column = there - row * width
+    places = np.flatnonzero(there)
+    row = places // width
+    column = places - row * width
     if planes > 1:
         row += (column >> 8) * count
         column &= 0xFF
     held = np.bincount(row, minlength=planes * count)
-    keys = row << 32 | bits[there].astype(np.int64) << 16 | column
+    keys = row << 32 | bits[places].astype(np.int64) << 16 | column
     if not held.all():  # an empty row keeps a zero, so that none is without a group
         keys = np.concatenate([keys, np.flatnonzero(held == 0) << 32])
         held = np.maximum(held, 1)
