@@ -129,7 +129,7 @@ def pack_features(numbers: Sequence[int], features: Tensor) -> bytes:
     >>> packed = pack_features((0, 4), wide)
     >>> numbers, again = unpack_features(packed)
     >>> len(packed), numbers, torch.equal(again, wide)
-    (35, (0, 4), True)
+    (91, (0, 4), True)
     """
     flat: np.ndarray = features.contiguous().numpy().reshape(-1)
     there = (flat.view(np.uint16) & 0x7FFF) != 0  # both zeros; faster than comparing numbers
