@@ -21,7 +21,7 @@ from kshot.cli import app
 from kshot.demo import EFFORTS, Plan, plan, run_demo
 from kshot.demo.handwriting import omniglot_folder
 from kshot.demo.story import next_commands, quoted
-from kshot.errors import SettingError
+from kshot.errors import BundleError, SettingError
 
 TINY = Plan(classes=30, drawings=5, ways=10, steps=6, validate_every=3, tasks=4, slow_tasks=1, width=8)
 
@@ -74,7 +74,7 @@ def test_a_changed_answer_would_be_noticed(done: Done) -> None:
     pictures = sorted((done.out / "pictures" / "ask").glob("*.png"))
     less = task.remove(task.ids[0])
     assert fingerprint_of(less.predict(pictures)) != fingerprint_of(task.predict(pictures))
-    with pytest.raises(kshot.bundles.BundleError, match="fresh process"):
+    with pytest.raises(BundleError, match="fresh process"):
         answers_again(done.out / "nothing.kshot", done.out / "pictures" / "ask")
 
 
