@@ -23,9 +23,9 @@ from kshot.encoders.pictures import png
 from kshot.learners import Adapted, Learner
 from kshot.learners.records import fingerprint
 from kshot.seeds import generator
+from kshot.serving.keeping import kept_of
 from kshot.serving.sheets import Kept
 from kshot.serving.store import Block, Store, Version
-from kshot.serving.tasks import kept_of
 from kshot.tasks.spaces import Classes
 
 BASE, SPEC = "texts", "hash:ngram?dim=384"

@@ -12,8 +12,9 @@ from kshot.serving import lessons
 from kshot.serving.answerer import Answerer
 from kshot.serving.faults import TooLarge
 from kshot.serving.inputs import decoded, label_of, sound
+from kshot.serving.keeping import Embedded
 from kshot.serving.room import Room, classes_of
-from kshot.serving.tasks import Coming, Embedded
+from kshot.serving.tasks import Coming
 
 
 class Asked(NamedTuple):

@@ -11,9 +11,9 @@ from kshot.learners import Adapted, Learner
 from kshot.serving.deferred import Deferred
 from kshot.serving.faults import Conflict, NotFound
 from kshot.serving.inputs import label_of
+from kshot.serving.keeping import Embedded, joined, rounded, taken
 from kshot.serving.solving import Solving, digest, features_of, matching, may_be_golden
 from kshot.serving.store import Block, Stored
-from kshot.serving.tasks import Embedded, joined, rounded, taken
 
 Changed = tuple[Adapted, Block | None, Sequence[int]]
 """A task, the examples that are new to the store, and the numbers of all its golden ones."""

@@ -17,9 +17,9 @@ from kshot.learners.given import each_class, space_of
 from kshot.serving import lessons
 from kshot.serving.faults import Conflict, TooLarge
 from kshot.serving.inputs import decoded, label_of, name_of, sound
+from kshot.serving.keeping import Embedded, keeps, kept_of, kept_state, rounded, taken
 from kshot.serving.room import Room, classes_of
 from kshot.serving.store import Block, Stored, Version
-from kshot.serving.tasks import Embedded, keeps, kept_of, kept_state, rounded, taken
 from kshot.tasks.spaces import Classes, OutputSpace, Pieces, space_from_json
 
 
