@@ -41,7 +41,7 @@ from kshot.seeds import generator
 
 GRIPS = {"half_cheetah": (0.4, 4.0), "ant": (0.7, 4.0)}
 """Factors of friction that are trained on; from 2 on they are tested. To know that the floor is slippery is of no use to an ant's
-planner in the simulator: it plans too short, and stands."""
+planner in the simulator, which earns less by it."""
 
 LOADS = {"half_cheetah": (1.0, 3.0, 5.0, 7.0), "ant": (1.0, 8.0, 16.0, 24.0)}
 """Factors of the torso's weight, by robot: from the first to the third is trained on, from the second to the third tested, from
