@@ -51,6 +51,7 @@ MAKERS: dict[str, Any] = {
     "kshot": ours.Kshot,
     "kshot:bfloat16": ours.KshotBfloat16,
     "kshot:graph": ours.KshotGraph,
+    "kshot:compiled": ours.KshotCompiled,
     "learn2learn": Learn2Learn,
     "higher": Higher,
     "torchopt": TorchOpt,

@@ -90,6 +90,17 @@ class KshotGraph(Kshot):
     executor = "graph"
 
 
+class KshotCompiled(KshotGraph):
+    """That list, compiled by PyTorch's Inductor before it is captured. Only tried here: `fit` does not do it."""
+
+    def made(self, net: nn.Module) -> nn.Module:
+        from kshot.engine import graphs
+
+        write = graphs.trace
+        graphs.trace = lambda function, leaves: torch.compile(write(function, leaves))
+        return super().made(net)
+
+
 def peak() -> float:
     """The most multiplications and additions a second of any float32 convolution of 64 channels tried here."""
     best = 0.0
