@@ -86,7 +86,7 @@ class Runs(Localiser):
 
     def propose(self, item: Tensor, where: Where) -> Candidates:
         places = [(a, b) for a in range(len(item)) for b in range(a + 1, min(a + LONGEST, len(item)) + 1)]
-        spans = torch.tensor(places)
+        spans = torch.tensor(places, device=item.device)
         return Candidates(
             spans, self._judged(item, spans) + where.get("shift", 0.0), self._means(item, spans)
         )
@@ -114,7 +114,7 @@ class Runs(Localiser):
         return ~((low < rows[:, 1]) & (rows[:, 0] < high)).any(1)
 
     def outputs(self, found: Sequence[Candidates], scores: Tensor, unknown: Tensor) -> SpanScores:
-        text = torch.cat([torch.full((len(one.places),), n) for n, one in enumerate(found)])
+        text = torch.cat([torch.full_like(one.places[:, 0], n) for n, one in enumerate(found)])
         places = torch.cat([one.places for one in found])
         return SpanScores(text, places[:, 0], places[:, 1], scores, len(found), unknown)
 

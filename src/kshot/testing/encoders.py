@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as tree
 
 from kshot.encoders import Encoder
 from kshot.learners.eval_mode import evaluating
@@ -38,7 +40,7 @@ def check_encoder(encoder: Encoder, inputs: Any) -> None:
     _features_are_sound(own, read, features)
     claim(same(features, _features(own, own.read(read))), "reading what was read gives other features")
     claim(torch.equal(random, torch.get_rng_state()), "encoding in eval mode drew from global random state")
-    profile = own.profile(own.prepare(read))
+    profile = own.profile(_prepared(own, read))
     claim(
         profile.ndim == 2 and len(profile) == count,
         f"profile has shape {tuple(profile.shape)}, not [{count}, ...]",
@@ -53,8 +55,15 @@ def check_encoder(encoder: Encoder, inputs: Any) -> None:
 
 def _features(encoder: Encoder, read: Any) -> Embedded:
     with torch.no_grad(), evaluating(encoder):
-        out: Embedded = encoder(encoder.prepare(read))
+        out: Embedded = encoder(_prepared(encoder, read))
     return out
+
+
+def _prepared(encoder: Encoder, read: Any) -> Any:
+    """In the network's form, on the encoder's device, as a learner gives it."""
+    own = next(chain(encoder.parameters(), encoder.buffers()), None)
+    given = encoder.prepare(read)
+    return given if own is None else tree.tree_map(lambda x: x.to(own.device), given)
 
 
 def _features_are_sound(encoder: Encoder, read: Any, features: Embedded) -> None:
@@ -88,7 +97,7 @@ def _identity(encoder: Encoder, read: Any, features: Embedded) -> None:
     again = type(encoder)(**config)
     claim(again.config() == config, f"config() is {config}; an encoder made from it says {again.config()}")
     again.load_state_dict(encoder.state_dict())
-    again = again.to(features[0].dtype)
+    again = again.to(features[0])
     claim(
         again.fingerprint() == encoder.fingerprint(),
         "the same configuration and weights have another fingerprint",

@@ -69,8 +69,10 @@ def check_learner_unchanged(learner: Learner, source: TaskSource) -> None:
 
 
 def check_threads(learner: Learner, source: TaskSource, *, rounds: int = 5) -> None:
-    """Tasks adapted in threads give the same bytes as one after the other, also while in training mode."""
+    """Tasks adapted in threads give the same bytes as one after the other, also while in training mode. On a GPU, where
+    sums over many places have no order, answers as near as that comes."""
     own = copy.deepcopy(learner).train()
+    exact = all(p.device.type == "cpu" for p in own.parameters())
     jobs = draw(source, 2, "threads")
 
     def run(job: tuple[Task, Examples, Examples]) -> tuple[Any, Any]:
@@ -82,8 +84,9 @@ def check_threads(learner: Learner, source: TaskSource, *, rounds: int = 5) -> N
     with ThreadPoolExecutor(2) as pool:
         for number in range(rounds):
             together = list(pool.map(run, jobs))
+            first, again = ([answer for _, answer in runs] for runs in (alone, together))
             claim(
-                same(alone, together),
+                same(alone, together) if exact else near(first, again, 1e-4),
                 f"round {number}: two threads gave other bytes than one after the other",
             )
 

@@ -74,7 +74,7 @@ class SpanFinder(Localiser):
     def judge(self, item: Tensor, spans: Int[Tensor, "m 2"]) -> Float[Tensor, " m"]:
         """Log-odds that each span (first unit, the one behind the last) is an entity of any kind."""
         edged = F.pad(item, (0, 0, 1, 1))
-        edge = torch.zeros(len(edged), 1, dtype=torch.bool)
+        edge = torch.zeros(len(edged), 1, dtype=torch.bool, device=item.device)
         edge[0], edge[-1] = True, True
         return self._judged(self._units(edged, edge), spans + 1)
 
@@ -114,7 +114,7 @@ class SpanFinder(Localiser):
     def _told(self, item: Tensor, marked: Tensor, longest: int) -> tuple[Seen, Tensor]:
         """What one text tells, and its spans that are likely and not marked, in the order of their odds."""
         spans, odds = self.likeliest(item, longest)
-        rest = torch.ones(len(spans), dtype=torch.bool)
+        rest = torch.ones_like(spans[:, 0], dtype=torch.bool)
         if len(marked):
             rest = ~(spans[:, None] == marked[None]).all(2).any(1)
         spans, odds = spans[rest], odds[rest]
@@ -160,7 +160,7 @@ class SpanFinder(Localiser):
         found = []
         for start in range(0, len(item), _BLOCK):
             low, high = max(start - _REACH, 0), min(start + _BLOCK + longest + _REACH, len(item))
-            spans = every_span(high - low, longest)
+            spans = every_span(high - low, longest, item.device)
             own = spans[:, 0] + low
             spans = spans[(own >= start) & (own < start + _BLOCK)]
             odds = self.judge(item[low:high], spans)
@@ -168,7 +168,7 @@ class SpanFinder(Localiser):
             best = odds.topk(most).indices.sort().values
             found.append((spans[best] + low, odds[best]))
         if not found:
-            return torch.zeros(0, 2, dtype=torch.long), item.new_zeros(0)
+            return item.new_zeros(0, 2, dtype=torch.long), item.new_zeros(0)
         return torch.cat([spans for spans, _ in found]), torch.cat([odds for _, odds in found])
 
     def _adapted(self, item: Tensor, spans: Tensor, own: Tensor, where: Where) -> Tensor:
@@ -194,7 +194,7 @@ class SpanFinder(Localiser):
         return _apart(candidates.places[:, 2:], rows)
 
     def outputs(self, found: Sequence[Candidates], scores: Tensor, unknown: Tensor) -> SpanScores:
-        text = torch.cat([torch.full((len(one.places),), n) for n, one in enumerate(found)])
+        text = torch.cat([torch.full_like(one.places[:, 0], n) for n, one in enumerate(found)])
         places = torch.cat([one.places for one in found])
         return SpanScores(text, places[:, 2], places[:, 3], scores, len(found), unknown)
 
@@ -202,7 +202,11 @@ class SpanFinder(Localiser):
         """Binary cross entropy over all spans, for each marked one; of the others a third, drawn anew in each step."""
         edged, edge, spans, goal = _together(items, rows, self.longest)
         share = _SHARE if self.training else 1.0
-        keep = goal | (torch.rand(len(goal)) < share) if self.training else torch.ones_like(goal)
+        keep = (
+            goal | (torch.rand(len(goal), device=goal.device) < share)
+            if self.training
+            else torch.ones_like(goal)
+        )
         spans, goal = spans[keep], goal[keep]
         odds = self._judged(self._units(edged, edge), spans)
         weight = torch.where(goal, 1.0, 1 / share)
@@ -223,11 +227,16 @@ def _together(
     edge_row = items[0].new_zeros(1, items[0].shape[1])
     pieces, edges, spans, goals, begin = [edge_row], [True], [], [], 1
     for item, own in zip(items, rows, strict=True):
-        every, marked = every_span(len(item), longest), marked_units(item, own)
+        every, marked = every_span(len(item), longest, item.device), marked_units(item, own)
         code = marked[:, 0] * (len(item) + 1) + marked[:, 1]
         goals.append(torch.isin(every[:, 0] * (len(item) + 1) + every[:, 1], code))
         spans.append(every + begin)
         pieces += [item, edge_row]
         edges += [False] * len(item) + [True]
         begin += len(item) + 1
-    return torch.cat(pieces), torch.tensor(edges).unsqueeze(1), torch.cat(spans), torch.cat(goals)
+    return (
+        torch.cat(pieces),
+        torch.tensor(edges, device=edge_row.device).unsqueeze(1),
+        torch.cat(spans),
+        torch.cat(goals),
+    )

@@ -45,7 +45,9 @@ def without_each_text(
     columns = _ever_kept(texts, every)
     if len(columns) * len(every.odds) > MOST_LIKENESSES:
         return None
-    owner = torch.cat([torch.full((len(text.seen.odds),), n) for n, text in enumerate(texts)])
+    owner = torch.cat(
+        [torch.full_like(text.seen.marked, n, dtype=torch.long) for n, text in enumerate(texts)]
+    )
     ends = torch.cumsum(torch.bincount(owner, minlength=len(texts)), 0).tolist()
     squares = every.vectors[columns].square().sum(1)
     likeness = kernel(every.vectors, every.vectors[columns], squares)
@@ -73,8 +75,8 @@ def _ever_kept(texts: Sequence[Text], every: Seen) -> Tensor:
 def _without(every: Seen, here: Tensor, columns: Tensor, likeness: Tensor) -> tuple[Where, Tensor]:
     """The regression on these spans [m], and what it says of every span [m]."""
     rest = here.nonzero().flatten()
-    column = torch.full((len(here),), -1)
-    column[columns] = torch.arange(len(columns))
+    column = torch.full_like(here, -1, dtype=torch.long)
+    column[columns] = torch.arange(len(columns), device=here.device)
 
     def alike(one: Tensor, other: Tensor) -> Tensor:
         return likeness[rest[one]][:, column[rest[other]]]

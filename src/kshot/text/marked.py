@@ -60,10 +60,11 @@ def _fault(starts: Tensor, ends: Tensor, start: int, end: int) -> str:
 
 
 @lru_cache(maxsize=512)
-def every_span(count: int, longest: int) -> Int[Tensor, "m 2"]:
+def every_span(count: int, longest: int, device: torch.device) -> Int[Tensor, "m 2"]:
     """Spans of up to `longest` of `count` units, in reading order."""
-    first = torch.arange(count).unsqueeze(1)
-    spans = torch.stack([first.expand(-1, longest), first + torch.arange(1, longest + 1)], 2).flatten(0, 1)
+    first = torch.arange(count, device=device).unsqueeze(1)
+    behind = first + torch.arange(1, longest + 1, device=device)
+    spans = torch.stack([first.expand(-1, longest), behind], 2).flatten(0, 1)
     return spans[spans[:, 1] <= count]
 
 

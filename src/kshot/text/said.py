@@ -43,8 +43,8 @@ class Seen(NamedTuple):
     def of_text(cls, item: Tensor, marked: Tensor, odds: Tensor, others: Tensor, other_odds: Tensor) -> Seen:
         """`marked` and `others` are spans of units [m, 2]; of the others as many as all texts together may have."""
         best = other_odds.argsort(descending=True, stable=True)[:HARD]
-        spans, yes = torch.cat([marked, others[best]]), torch.zeros(len(marked) + len(best), dtype=torch.bool)
-        yes[: len(marked)] = True
+        spans = torch.cat([marked, others[best]])
+        yes = torch.arange(len(spans), device=item.device) < len(marked)
         return cls(finding_vectors(item, spans), torch.cat([odds, other_odds[best]]), yes)
 
 
