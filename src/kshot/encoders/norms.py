@@ -26,6 +26,7 @@ from kshot.errors import SettingError
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+_OLD = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 14)
 Statistics = list[tuple[Tensor, Tensor]]
 """Mean and variance of every norm layer, in the order of the forward pass."""
 
@@ -108,6 +109,16 @@ class BatchNorm2d(nn.BatchNorm2d):
         return batch_norm_pool_relu(x, self.weight, self.bias, self.eps, running)
 
 
+class GroupNorm(nn.GroupNorm):
+    """Wu and He (2018). On a CPU torch before 2.14 ends the process where its input is in channels_last and the gradient
+    by it is not asked for, as when only scales and shifts move; so it is given another order there."""
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        return super().forward(
+            x.contiguous() if _OLD and x.device.type == "cpu" and torch.is_grad_enabled() else x
+        )
+
+
 def _moments(x: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
     """Mean and variance of each channel of a batch [n, channels, height, width]."""
     if weights is None:
@@ -135,9 +146,9 @@ def norm_layer(name: str, channels: int) -> nn.Module:
     """
     makers: dict[str, Callable[[], nn.Module]] = {
         "batch": lambda: BatchNorm2d(channels),
-        "group": lambda: nn.GroupNorm(_groups(channels), channels),
+        "group": lambda: GroupNorm(_groups(channels), channels),
         "instance": lambda: nn.InstanceNorm2d(channels, affine=True),
-        "layer": lambda: nn.GroupNorm(1, channels),
+        "layer": lambda: GroupNorm(1, channels),
         "none": nn.Identity,
     }
     return makers[name]()

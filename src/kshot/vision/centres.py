@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kshot.encoders.norms import GroupNorm
 from kshot.learners import Candidates, Localiser, register_localiser
 from kshot.learners.localiser import Where
 from kshot.tasks.spaces import Boxes, BoxScores
@@ -239,7 +240,7 @@ def _apart(inputs: int, outputs: int) -> nn.Sequential:
     """Convolution, group norm, ReLU: a box looks the same in whatever company."""
     groups = max(g for g in (8, 4, 2, 1) if outputs % g == 0)
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False), nn.GroupNorm(groups, outputs), nn.ReLU()
+        nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False), GroupNorm(groups, outputs), nn.ReLU()
     )
 
 
