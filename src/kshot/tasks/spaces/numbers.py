@@ -87,7 +87,7 @@ class Numbers(OutputSpace):
         if isinstance(outputs, Gaussian):
             log_term = torch.log(2 * math.pi * outputs.variance)
             return 0.5 * (log_term + (targets - outputs.mean) ** 2 / outputs.variance).mean()
-        return F.mse_loss(outputs, targets)
+        return F.mse_loss(outputs, targets.to(outputs))  # torch before 2.14 does not differentiate two types
 
     def metrics(self, outputs: Tensor | Gaussian, targets: Tensor) -> dict[str, float]:
         mean = outputs.mean if isinstance(outputs, Gaussian) else outputs
