@@ -294,17 +294,17 @@ def ranged(row: Row) -> str:
 
 
 def engine() -> list[str]:
-    """A line for each case and number of threads; ratio of each peer's time to kshot's."""
+    """A line for each case and number of threads, or device; ratio of each peer's time to kshot's."""
     own = rows("engine")
     peers = list(dict.fromkeys(row["peer"] for row in own))
-    lines = [f"| case | threads | kshot, ms | {' | '.join(peers)} |", "|---" * (len(peers) + 3) + "|"]
-    for case, threads in dict.fromkeys((row["what"], row["protocol"].split()[0]) for row in own):
-        here = {r["peer"]: r for r in own if (r["what"], r["protocol"].split()[0]) == (case, threads)}
+    lines = [f"| case | on | kshot, ms | {' | '.join(peers)} |", "|---" * (len(peers) + 3) + "|"]
+    for case, where in dict.fromkeys((row["what"], row["protocol"].partition(",")[0]) for row in own):
+        here = {r["peer"]: r for r in own if (r["what"], r["protocol"].partition(",")[0]) == (case, where)}
         cells = [f"{r['value']:.2f} [{r['low']:.2f}, {r['high']:.2f}]" if (r := here.get(p)) and r["low"] is not None
                  else f"{r['value']:.1f}" if r else "" for p in peers]  # fmt: skip
         first = next(iter(here.values()))
         lines.append(
-            f"| {case} | {threads} | {first['ms']:.4g}{' MB' if first.get('unit') == 'MB' else ''} | {' | '.join(cells)} |"
+            f"| {case} | {where} | {first['ms']:.4g}{' MB' if first.get('unit') == 'MB' else ''} | {' | '.join(cells)} |"
         )
     return lines
 

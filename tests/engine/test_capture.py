@@ -28,6 +28,15 @@ def test_replays_with_other_numbers() -> None:
     torch.testing.assert_close(second, run(other))
 
 
+def test_draws_go_on_after_what_cannot_be_captured() -> None:
+    def waits(x: torch.Tensor) -> list[torch.Tensor]:
+        return [x * float(x.sum())]
+
+    with pytest.raises(RuntimeError):
+        Captured(waits, [torch.ones(3, device="cuda")])
+    assert torch.rand(3, device="cuda").shape == (3,)
+
+
 def test_graph_equals_vmap() -> None:
     net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)).cuda()
     same = copy.deepcopy(net)

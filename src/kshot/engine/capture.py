@@ -31,8 +31,15 @@ class Captured:
                 run(*self.inputs)
         torch.cuda.current_stream(device).wait_stream(beside)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.no_grad(), torch.cuda.graph(self.graph):
-            self.outputs = run(*self.inputs)
+        chance = torch.cuda.default_generators[device.index or 0]
+        before = chance.clone_state()
+        try:
+            with torch.no_grad(), torch.cuda.graph(self.graph):
+                self.outputs = run(*self.inputs)
+        except BaseException:
+            # what broke off has left the device's generator in wait for the end of the capture: it would refuse all draws
+            chance.graphsafe_set_state(before)
+            raise
 
     def __call__(self, *given: Tensor) -> list[Tensor]:
         for mine, its in zip(self.inputs, given, strict=True):
