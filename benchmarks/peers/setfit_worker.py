@@ -2,8 +2,8 @@
 
     .venv-bench/bin/python -m benchmarks.peers.setfit_worker MODEL_FOLDER < cells.jsonl
 
-A line in: {"texts", "labels", "asked", "seed"}. A line out: {"answers", "cpu_seconds", "wall_seconds", "peak_mb"}. The
-settings are the paper's (Tunstall et al. 2022): 20 iterations of pairs, one epoch, batches of 16, rate 2e-5, logistic
+A line in: {"texts", "labels", "asked", "seed"}. A line out: {"answers", "cpu_seconds", "wall_seconds", "peak_mb"}, and
+"device" where it ran on a GPU, which it takes where there is one. The settings are the paper's (Tunstall et al. 2022): 20 iterations of pairs, one epoch, batches of 16, rate 2e-5, logistic
 regression on top. kshot is not imported here.
 """
 
@@ -50,6 +50,7 @@ def answered(folder: str, cell: dict) -> dict:
         "cpu_seconds": round(cpu, 2),
         "wall_seconds": round(wall, 2),
         "peak_mb": round(peak),
+        **({"device": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
     }
 
 
