@@ -19,7 +19,8 @@ from kshot.testing.claims import near
 from kshot.testing.learners import Check
 from kshot.testing.values import adapted, answers, draw
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: untested here")
+if not torch.cuda.is_available():
+    pytest.skip("needs a GPU: all that learns is untested on one here", allow_module_level=True)
 
 
 def made(case: Case) -> kshot.Learner:
