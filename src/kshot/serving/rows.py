@@ -209,8 +209,8 @@ QUICK_QUERY = _QUICK.where(_OWN).order_by(FEATURES.c.block)
 def quick_queries(count: int) -> Select[Any]:
     """As `QUICK_QUERY`, for so many models of a tenant, bound as m0, m1, ...; in no order.
 
-    The tenant is compared as an expression, lest SQLite goes by the index of tenants and ids, whose pages nothing else
-    needs: then each of these models waits for one of them.
+    The tenant is compared as an expression, lest SQLite goes by the index of tenants and ids: nothing else needs its
+    pages, so where memory is short they are not in it.
     """
     names: list[Any] = [bindparam(f"m{place}") for place in range(count)]
     own = MODELS.c.tenant.concat(literal_column("''")) == bindparam("tenant")
