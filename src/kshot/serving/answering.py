@@ -16,7 +16,6 @@ from kshot.serving.keeping import Embedded
 from kshot.serving.room import Room, classes_of
 from kshot.serving.tasks import Coming
 
-
 Come = tuple[Adapted | Answerer, int]
 """A task, and the number of its version."""
 

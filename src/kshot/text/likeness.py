@@ -85,15 +85,8 @@ class Meaning:
         """
         if not len(self) or not len(messages):
             return np.zeros((len(messages), len(self)))
-        if together:
-            if self.counts:
-                asked = messages * self._rarity.astype(np.float32)
-            else:
-                asked = messages - _OFF * self._mean.astype(np.float32)
-            norms = np.sqrt(np.einsum("md,md->m", asked, asked))[:, None]
-            found: np.ndarray = (asked @ self._compared.T) / np.where(norms > 0, norms, 1)
-        else:
-            found = np.stack([self._compared @ self._asked(row[None])[0] for row in messages])
+        asked = self._asked(messages)
+        found = asked @ self._compared.T if together else np.stack([self._compared @ row for row in asked])
         return found.astype(np.float64)
 
     def _asked(self, messages: np.ndarray) -> np.ndarray:
